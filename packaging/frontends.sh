@@ -1,0 +1,13 @@
+#!/bin/bash
+# Builds the modules of frontend-drivers/linux against fetched kernel headers. Called by the Makefile.
+# usage: frontends.sh PACKAGE JOBS   -> build/frontends/PACKAGE/*.ko
+# kbuild writes beside the sources, so it works on a copy of them.
+set -euo pipefail
+top=$(realpath "$(dirname "$0")/..")
+out=$top/build/frontends/$1
+mkdir -p "$out"
+cp -ru "$top"/frontend-drivers/linux/. "$out"/
+# What our Makefile exports is none of kbuild's business.
+env -i PATH="$PATH" make -C "$top/build/cache/headers/$1/build" M="$out" W=1 -j "$2" modules >"$out/log" 2>&1 ||
+    { cat "$out/log" >&2; exit 1; }
+! grep -n 'warning:' "$out/log" >&2 || { echo "frontends: warnings count as errors" >&2; exit 1; }
