@@ -1,0 +1,6 @@
+// Start-up of the clock: after apic_start().
+#pragma once
+
+namespace domus::hv::arch {
+void clock_start();
+}

@@ -1,0 +1,12 @@
+// Start-up of one CPU's descriptor tables.
+#pragma once
+
+#include "hypervisor/arch/x86_64/percpu.hpp"
+
+namespace domus::hv::arch {
+
+// Makes and loads GDT, TSS, IDT, SYSCALL registers of CPU number `cpu` (the one that runs this). Returns its CpuInfo at
+// the top of its stack block, which the caller has yet to move onto.
+CpuInfo& start_cpu_descriptors(u32 cpu);
+
+} // namespace domus::hv::arch

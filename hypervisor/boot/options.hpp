@@ -1,0 +1,22 @@
+// The hypervisor's command line, with Xen's option names.
+#pragma once
+
+#include "hypervisor/core/log.hpp"
+
+namespace domus::hv {
+
+struct Options {
+    u64 dom0_bytes = 0; // dom0_mem=, 0: all but what the hypervisor keeps
+    u32 dom0_vcpus = 1; // dom0_max_vcpus=
+    u32 baud = 115200;  // com1=BAUD[,8n1[,PORT]]
+    u16 serial_port = 0x3f8;
+    u32 extension = ~u32{0}; // extension=BITS: what of Domus' own interface is offered (DOMUS_FEATURE_*)
+    bool noreboot = false;
+    Level log_level = Level::Info;      // loglvl=
+    Level guest_level = Level::Warning; // guest_loglvl=
+    char unknown[160] = {};             // options nobody knows, for a warning
+};
+
+Options parse_options(std::string_view command_line);
+
+} // namespace domus::hv

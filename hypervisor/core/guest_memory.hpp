@@ -1,0 +1,65 @@
+// Guest memory by way of typed handles: copy once, then judge the copy. Owner: no state. Called by every hypercall.
+// A handle is only an address; nothing is trusted about it. Errors: Err::Fault.
+#pragma once
+
+#include "hypervisor/arch/iface/memory.hpp"
+#include "hypervisor/base/checked.hpp"
+#include "hypervisor/base/result.hpp"
+
+#include <type_traits>
+
+namespace domus::hv {
+
+// A guest's pointer to T (XEN_GUEST_HANDLE).
+template <class T>
+struct GuestPtr {
+    u64 address = 0;
+    bool is_null() const { return address == 0; }
+    template <class U>
+    GuestPtr<U> as() const {
+        return {address};
+    }
+    GuestPtr at(u64 index) const requires(!std::is_void_v<T>) { return {address + index * sizeof(T)}; }
+};
+
+// XEN_GUEST_HANDLE_64 and friends, out of a public structure: guest_ptr(op.u.list.buffer).
+template <class Handle>
+auto guest_ptr(const Handle& handle) {
+    return GuestPtr<std::remove_pointer_t<decltype(handle.p)>>{reinterpret_cast<u64>(handle.p)};
+}
+
+inline Result<void> copy_in_bytes(void* to, u64 from, usize bytes) {
+    if (!arch::is_guest_range(Vaddr(from), bytes) || arch::copy_from_guest(to, Vaddr(from), bytes) != 0)
+        return Err::Fault;
+    return {};
+}
+
+inline Result<void> copy_out_bytes(u64 to, const void* from, usize bytes) {
+    if (!arch::is_guest_range(Vaddr(to), bytes) || arch::copy_to_guest(Vaddr(to), from, bytes) != 0)
+        return Err::Fault;
+    return {};
+}
+
+template <class T>
+Result<T> copy_in(GuestPtr<T> from, u64 index = 0) {
+    static_assert(std::is_trivially_copyable_v<T>);
+    auto offset = checked_multiply(index, sizeof(T));
+    auto address = offset ? checked_add(from.address, *offset) : offset;
+    if (!address)
+        return Err::Fault;
+    std::remove_const_t<T> value;
+    TRY(copy_in_bytes(&value, *address, sizeof value));
+    return value;
+}
+
+template <class T>
+Result<void> copy_out(GuestPtr<T> to, const std::type_identity_t<T>& value, u64 index = 0) {
+    static_assert(std::is_trivially_copyable_v<T>);
+    auto offset = checked_multiply(index, sizeof(T));
+    auto address = offset ? checked_add(to.address, *offset) : offset;
+    if (!address)
+        return Err::Fault;
+    return copy_out_bytes(*address, &value, sizeof value);
+}
+
+} // namespace domus::hv

@@ -1,0 +1,58 @@
+// Counters per hypercall and per trap, whole and per domain, from the first day. `domus perf` shows them.
+// Plain increments by the CPU that runs the domain; readers tolerate a torn sum.
+#pragma once
+
+#include "hypervisor/base/types.hpp"
+
+#include <array>
+#include <string_view>
+
+namespace domus::hv {
+
+enum class Count : u8 {
+    GuestPageFaults, // bounced to the guest
+    FixedPageFaults, // handled by the hypervisor (stray writes, lazy windows)
+    GeneralFaults,   // #GP from the guest, emulated or bounced
+    Emulated,
+    OtherTraps,
+    SystemCalls,
+    EventUpcalls,
+    ContextSwitches,
+    RootLoads,
+    TlbFlushes,
+    PteUpdates,
+    PteEmulated,
+    TablesValidated,
+    Refused, // operations refused with a why-message
+    Last,
+};
+
+struct PerfCounters {
+    std::array<u64, 64> hypercalls{}; // by number
+    std::array<u64, 32> traps{};      // by vector
+    std::array<u64, static_cast<usize>(Count::Last)> counts{};
+};
+
+// Of the whole machine: kept beside each domain's own, so that those of dead domains are not lost.
+extern PerfCounters machine_perf;
+
+struct Domain;
+
+// One more of something, for the domain and for the machine. The entry paths increment the arrays directly.
+void count(Domain&, Count, u64 by = 1);
+
+// The names of the rows above, for sysctl and the extension hypercall. Empty: that number is not in use.
+std::string_view count_name(u32 index);
+std::string_view trap_name(u32 vector);
+
+// All counters as one list, in a fixed order: counts, then traps, then hypercalls (core/perf.cpp).
+struct PerfRow {
+    std::string_view kind; // "count", "trap" or "hypercall"
+    std::string_view name;
+    u64 value;
+};
+inline constexpr u32 perf_rows = 64 + 32 + static_cast<u32>(Count::Last);
+PerfRow perf_row(const PerfCounters&, u32 index); // an empty name: not in use
+void reset_counters(PerfCounters&);
+
+} // namespace domus::hv

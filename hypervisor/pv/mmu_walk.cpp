@@ -1,0 +1,43 @@
+// Finding the L1 entry behind a guest address. See mmu_walk.hpp.
+#include "hypervisor/pv/mmu_walk.hpp"
+
+#include "hypervisor/arch/iface/memory.hpp"
+#include "hypervisor/pv/page_entry.hpp"
+
+namespace domus::hv {
+
+std::optional<Walk> walk(u64 root, Vaddr address) {
+    if (root == 0 || !arch::is_guest_range(address, 1))
+        return std::nullopt;
+    Mfn table = frame_of(Maddr(root));
+    bool writable = true;
+    bool no_execute = false;
+    for (FrameType level = FrameType::L4; level != FrameType::L1; level = level_below(level)) {
+        const u64 value = arch::read_entry(table, entry_index(address, level));
+        if (!entry::is_present(value))
+            return std::nullopt;
+        writable = writable && entry::is_writable(value);
+        no_execute = no_execute || (value & entry::no_execute) != 0;
+        table = entry::frame(value);
+    }
+    const EntryPlace place{table, entry_index(address, FrameType::L1)};
+    return Walk{place, arch::read_entry(place.table, place.index), writable, no_execute};
+}
+
+Result<void> open_l1(const EntryPlace& place, const Domain& owner) {
+    if (!get_frame(place.table, owner))
+        return Err::Inval;
+    auto type = get_present_type(place.table);
+    if (type && type.value() == FrameType::L1)
+        return {};
+    if (type)
+        put_type(place.table);
+    put_frame(place.table);
+    return Err::Inval;
+}
+
+void close_l1(const EntryPlace& place) {
+    put_frame_and_type(place.table);
+}
+
+} // namespace domus::hv
