@@ -1,0 +1,94 @@
+// Reading and writing of one socket. See socket_session.hpp.
+#include "xenstore-lite/server/socket_session.hpp"
+
+#include <boost/asio/as_tuple.hpp>
+#include <boost/asio/buffer.hpp>
+#include <boost/asio/co_spawn.hpp>
+#include <boost/asio/detached.hpp>
+#include <boost/asio/post.hpp>
+#include <boost/asio/use_awaitable.hpp>
+#include <boost/asio/write.hpp>
+
+#include <array>
+
+#include "xenstore-lite/server/daemon.hpp"
+
+namespace domus::xenstore::server {
+
+namespace {
+constexpr auto no_throw = asio::as_tuple(asio::use_awaitable);
+}
+
+SocketSession::SocketSession(Daemon& daemon, tree::ConnectionId id, asio::local::stream_protocol::socket socket)
+    : daemon_(&daemon), id_(id), socket_(std::move(socket)), drained_(socket_.get_executor()) {}
+
+void SocketSession::start() {
+    asio::co_spawn(
+        socket_.get_executor(), [self = shared_from_this()]() -> asio::awaitable<void> { co_await self->read_loop(); },
+        asio::detached);
+}
+
+void SocketSession::close() {
+    daemon_ = nullptr;
+    boost::system::error_code ignored;
+    socket_.close(ignored);
+    drained_.cancel();
+}
+
+asio::awaitable<void> SocketSession::wait_until_drained() {
+    while (congested() && socket_.is_open()) {
+        drained_.expires_at(asio::steady_timer::time_point::max());
+        co_await drained_.async_wait(no_throw);
+    }
+}
+
+asio::awaitable<void> SocketSession::read_loop() {
+    wire::Decoder decoder;
+    std::array<char, 8192> buffer;
+    while (!decoder.broken()) {
+        const auto [error, count] = co_await socket_.async_read_some(asio::buffer(buffer), no_throw);
+        if (error) {
+            break;
+        }
+        decoder.feed({buffer.data(), count});
+        while (daemon_) {
+            const auto message = decoder.next();
+            if (!message) {
+                break;
+            }
+            daemon_->handle(id_, *message);
+            co_await wait_until_drained();
+        }
+    }
+    if (daemon_) {
+        daemon_->socket_closed(id_);
+    }
+}
+
+void SocketSession::flush() {
+    if (writing_ || outbox_.empty() || !socket_.is_open()) {
+        return;
+    }
+    writing_ = true;
+    asio::co_spawn(
+        socket_.get_executor(), [self = shared_from_this()]() -> asio::awaitable<void> { co_await self->write_loop(); },
+        asio::detached);
+}
+
+asio::awaitable<void> SocketSession::write_loop() {
+    while (!outbox_.empty() && socket_.is_open()) {
+        const bool was_congested = congested();
+        const std::string bytes = outbox_.take(64 * 1024);
+        const auto [error, count] = co_await asio::async_write(socket_, asio::buffer(bytes), no_throw);
+        if (error) {
+            break; // the reading side sees the end as well
+        }
+        if (was_congested && !congested() && daemon_) {
+            drained_.cancel();
+            daemon_->drained(id_);
+        }
+    }
+    writing_ = false;
+}
+
+} // namespace domus::xenstore::server
