@@ -1,0 +1,167 @@
+// Disks of guests, served by Linux's xen-blkback. Owner: the engine. No lock.
+#include <utility>
+
+#include "toolstack/engine/block.hpp"
+
+#include "toolstack/engine/layout.hpp"
+#include "toolstack/engine/undo.hpp"
+#include "toolstack/model/vdev.hpp"
+
+#include <fmt/format.h>
+#include <stdexcept>
+
+namespace domus::engine {
+
+namespace {
+
+Nodes backend_nodes(DeviceId id, const model::Disk& disk, const std::string& node) {
+    Nodes nodes;
+    nodes.emplace_back("frontend", frontend_path("vbd", id.domid, id.devid));
+    nodes.emplace_back("params", disk.target);
+    nodes.emplace_back("node", node);
+    nodes.emplace_back("frontend-id", std::to_string(id.domid));
+    nodes.emplace_back("online", "1");
+    nodes.emplace_back("removable", disk.cdrom ? "1" : "0");
+    nodes.emplace_back("bootable", "1");
+    nodes.emplace_back("dev", disk.vdev);
+    nodes.emplace_back("type", "phy");
+    nodes.emplace_back("mode", disk.read_only ? "r" : "w");
+    nodes.emplace_back("device-type", disk.cdrom ? "cdrom" : "disk");
+    nodes.emplace_back("discard-enable", disk.discard ? "1" : "0");
+    nodes.emplace_back("specification", "xen");
+    nodes.emplace_back("state", state_text(XenbusState::Initialising));
+    return nodes;
+}
+
+Nodes frontend_nodes(DeviceId id, const model::Disk& disk) {
+    Nodes nodes;
+    nodes.emplace_back("backend", backend_path("vbd", id.domid, id.devid));
+    nodes.emplace_back("backend-id", "0");
+    nodes.emplace_back("virtual-device", std::to_string(id.devid));
+    nodes.emplace_back("device-type", disk.cdrom ? "cdrom" : "disk");
+    nodes.emplace_back("trusted", "1");
+    nodes.emplace_back("state", state_text(XenbusState::Initialising));
+    return nodes;
+}
+
+} // namespace
+
+asio::awaitable<void> Blocks::check(model::Disk disk) {
+    if (disk.backend != model::Backend::Kernel)
+        throw std::runtime_error(
+            fmt::format("disk {}: backendtype={} has no driver here; use phy", disk.vdev, disk.backend_type));
+    const std::string identity = host_.disk_identity(disk.target);
+    if (identity.empty())
+        throw std::runtime_error(
+            fmt::format("disk {}: {} is not there; check the path, or make an image: truncate -s 1G {}", disk.vdev,
+                        disk.target, disk.target));
+    const auto others = co_await all_devices(store_, "vbd");
+    for (const auto& other : others) {
+        const std::string path = backend_path("vbd", other.domid, other.devid);
+        const auto params = co_await store_.try_read(path + "/params");
+        const auto mode = co_await store_.try_read(path + "/mode");
+        if (!params || host_.disk_identity(*params) != identity || (disk.read_only && mode == "r"))
+            continue;
+        const std::string vdev = model::vdev_name(other.devid);
+        const std::string guest = co_await guest_text(store_, other.domid);
+        throw std::runtime_error(
+            fmt::format("disk {}: {} is in use by {} as {}; detach it there (domus block-detach {} "
+                        "{}), or give it to both read-only (access=ro)",
+                        disk.vdev, disk.target, guest, vdev, other.domid, vdev));
+    }
+}
+
+asio::awaitable<std::uint32_t> Blocks::attach(std::uint16_t domid, model::Disk disk) {
+    const DeviceId id{domid, model::vdev_number(disk.vdev)};
+    const std::string back = backend_path("vbd", id.domid, id.devid);
+    const auto there = co_await store_.try_read(back + "/state");
+    if (there)
+        throw std::runtime_error(fmt::format("domain {} has a disk {} already; take another name", domid, disk.vdev));
+    co_await check(disk);
+    std::unique_ptr<OpenDisk> open = host_.open_disk(disk);
+    co_await with_undo([&](UndoStack& undo) -> asio::awaitable<void> {
+        undo.push("disk " + disk.vdev, [this, id, &open]() -> asio::awaitable<void> {
+            open.reset(); // detach() waits until nobody has the disk open
+            co_await detach(id, Closing::ByForce);
+        });
+        Nodes backend = backend_nodes(id, disk, open->node);
+        Nodes frontend = frontend_nodes(id, disk);
+        co_await write_device(store_, id.domid, back, std::move(backend), frontend_path("vbd", id.domid, id.devid),
+                              std::move(frontend));
+        co_await wait_backend(store_, "vbd", id, patience_.backend);
+        co_await connect(id, *open);
+    });
+    co_return id.devid;
+}
+
+asio::awaitable<void> Blocks::connect(DeviceId id, const OpenDisk& open) {
+    const std::string back = backend_path("vbd", id.domid, id.devid);
+    const std::string device = fmt::format("{:x}:{:x}", open.device_major, open.device_minor);
+    co_await store_.transaction([&](Tx tx) -> asio::awaitable<void> {
+        co_await store_.write(back + "/physical-device", device, tx);
+        co_await store_.write(back + "/hotplug-status", "connected", tx);
+    });
+    const auto opened = [&] { return host_.block_backend_open(id.domid, id.devid); };
+    const bool ready = co_await poll_until(opened, patience_.backend);
+    if (ready)
+        co_return;
+    const auto error =
+        co_await store_.try_read(fmt::format("/local/domain/0/error/backend/vbd/{}/{}/error", id.domid, id.devid));
+    throw std::runtime_error(fmt::format("dom0's block backend did not open {}{}; look into dom0's kernel log (dmesg)",
+                                         open.node, error ? ": " + *error : ""));
+}
+
+asio::awaitable<bool> Blocks::detach(DeviceId id, Closing how) {
+    const std::string back = backend_path("vbd", id.domid, id.devid);
+    const auto params = co_await store_.try_read(back + "/params");
+    const auto node = co_await store_.try_read(back + "/node");
+    const bool closed = co_await close_device(store_, "vbd", id, how, patience_);
+    if (!closed && how == Closing::ByGuest)
+        co_return false;
+    if (!closed)
+        spdlog::warn("domain {}: disk {} did not close in time, its nodes are removed all the same", id.domid,
+                     id.devid);
+    co_await remove_device(store_, "vbd", id);
+    if (!node || node == params)
+        co_return true; // a block device of its own, nothing was made for it
+    const auto released = [&] { return host_.disk_released(*node); };
+    const bool gone = co_await poll_until(released, patience_.release);
+    if (!gone)
+        spdlog::warn("domain {}: {} is still open in dom0, it goes away with its last user", id.domid, *node);
+    co_return true;
+}
+
+asio::awaitable<std::vector<BlockState>> Blocks::list(std::uint16_t domid) {
+    std::vector<BlockState> out;
+    const auto devices = co_await devices_of(store_, "vbd", domid);
+    for (const auto& id : devices) {
+        BlockState disk;
+        disk.devid = id.devid;
+        disk.vdev = model::vdev_name(id.devid);
+        disk.backend = backend_path("vbd", id.domid, id.devid);
+        const std::string front = frontend_path("vbd", id.domid, id.devid);
+        const auto params = co_await store_.try_read(disk.backend + "/params");
+        const auto mode = co_await store_.try_read(disk.backend + "/mode");
+        const auto port = co_await store_.try_read(front + "/event-channel");
+        const auto ring = co_await store_.try_read(front + "/ring-ref");
+        disk.state = co_await read_state(store_, disk.backend + "/state");
+        disk.target = params.value_or("");
+        disk.read_only = mode == "r";
+        disk.event_channel = to_number(port.value_or("")).value_or(0);
+        disk.ring_ref = to_number(ring.value_or("")).value_or(0);
+        out.push_back(std::move(disk));
+    }
+    co_return out;
+}
+
+asio::awaitable<std::uint32_t> Blocks::find(std::uint16_t domid, std::string device) {
+    const std::uint32_t wanted = model::vdev_number(device);
+    const auto devices = co_await devices_of(store_, "vbd", domid);
+    for (const auto& id : devices)
+        if (id.devid == wanted)
+            co_return wanted;
+    throw std::runtime_error(
+        fmt::format("domain {} has no disk {}; domus block-list {} shows which it has", domid, device, domid));
+}
+
+} // namespace domus::engine

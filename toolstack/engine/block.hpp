@@ -1,0 +1,44 @@
+// Disks of guests, served by Linux's xen-blkback. Owner: the engine. No lock; the guest's turn is held by the caller.
+#pragma once
+
+#include "toolstack/engine/device.hpp"
+#include "toolstack/engine/host.hpp"
+
+#include <string>
+#include <vector>
+
+namespace domus::engine {
+
+struct BlockState {
+    std::uint32_t devid = 0;
+    std::string vdev, target, backend;
+    bool read_only = false;
+    XenbusState state = XenbusState::Absent;
+    std::uint32_t event_channel = 0, ring_ref = 0; // as the guest says; 0: not yet
+};
+
+class Blocks {
+public:
+    Blocks(xenstore::Client& store, Host& host, Patience patience = {})
+        : store_(store), host_(host), patience_(patience) {}
+
+    /// Refuses a disk that is absent, or that another guest has in use (two readers may share).
+    asio::awaitable<void> check(model::Disk disk);
+    /// Attaches and waits until the backend has opened the disk. Leaves nothing behind when it throws.
+    asio::awaitable<std::uint32_t> attach(std::uint16_t domid, model::Disk disk);
+    /// Closes the disk, removes its nodes and waits until its loop device is gone. False, with everything left as it
+    /// is, when the guest does not let go (Closing::ByGuest only).
+    asio::awaitable<bool> detach(DeviceId id, Closing how);
+    asio::awaitable<std::vector<BlockState>> list(std::uint16_t domid);
+    /// The device named "xvda" or "51712". Throws when the guest has none of that name.
+    asio::awaitable<std::uint32_t> find(std::uint16_t domid, std::string device);
+
+private:
+    asio::awaitable<void> connect(DeviceId id, const OpenDisk& open);
+
+    xenstore::Client& store_;
+    Host& host_;
+    Patience patience_;
+};
+
+} // namespace domus::engine

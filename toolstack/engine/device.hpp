@@ -1,0 +1,50 @@
+// What disks and network cards have in common: finding them in xenstore and closing them.
+// Owner: the engine. No lock; the engine's turn of the guest is held. Trusts backend nodes only: those of the
+// frontend are the guest's.
+#pragma once
+
+#include "toolstack/engine/xenbus.hpp"
+
+#include <chrono>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace domus::engine {
+
+/// How long domusd waits for others before it gives up or helps itself. Tests wait less.
+struct Patience {
+    std::chrono::milliseconds backend{10'000}; // dom0's driver takes a new device and opens it
+    std::chrono::milliseconds guest{10'000};   // a guest lets go of a device
+    std::chrono::milliseconds force{5'000};    // dom0's driver lets go of a device without the guest
+    std::chrono::milliseconds release{5'000};  // loop device or interface is gone
+};
+
+struct DeviceId {
+    std::uint16_t domid = 0;
+    std::uint32_t devid = 0;
+};
+
+/// Devices of one guest, or of all, that have a backend of `kind` in dom0.
+asio::awaitable<std::vector<DeviceId>> devices_of(xenstore::Client& store, std::string kind, std::uint16_t domid);
+asio::awaitable<std::vector<DeviceId>> all_devices(xenstore::Client& store, std::string kind);
+
+/// Waits until dom0's backend driver has taken the new device (InitWait). Throws with what to do when it does not.
+asio::awaitable<void> wait_backend(xenstore::Client& store, std::string kind, DeviceId id,
+                                   std::chrono::milliseconds limit);
+
+/// Who brings the frontend to Closed: the guest, or (dead or forced) the toolstack in its place.
+enum class Closing { ByGuest, ByForce };
+
+/// Closes a device: backend offline and Closing, then the frontend Closed, until the backend is Closed or patience is
+/// over. False: the guest has not let it go, and it is still there.
+asio::awaitable<bool> close_device(xenstore::Client& store, std::string kind, DeviceId id, Closing how,
+                                   Patience patience);
+
+/// Removes a closed device's nodes.
+asio::awaitable<void> remove_device(xenstore::Client& store, std::string kind, DeviceId id);
+
+/// Name of a guest for messages: "web (domain 3)".
+asio::awaitable<std::string> guest_text(xenstore::Client& store, std::uint16_t domid);
+
+} // namespace domus::engine

@@ -1,0 +1,23 @@
+// dom0's Linux: loop devices by ioctl, interfaces and bridges by ioctl and /sys. Owner: domusd's main. No lock.
+#pragma once
+
+#include "toolstack/engine/host.hpp"
+
+namespace domus::engine {
+
+class LinuxHost : public Host {
+public:
+    void require_file(const std::string& path, const std::string& what) override;
+    std::string disk_identity(const std::string& path) override;
+    std::unique_ptr<OpenDisk> open_disk(const model::Disk& disk) override;
+    bool block_backend_open(std::uint16_t domid, std::uint32_t devid) override;
+    bool disk_released(const std::string& node) override;
+    bool has_backend_driver(const std::string& kind) override;
+    bool is_bridge(const std::string& name) override;
+    bool has_interface(const std::string& name) override;
+    std::string connect_interface(const std::string& name, const model::Vif& vif) override;
+    Uname uname() override;
+    std::uint64_t now() override;
+};
+
+} // namespace domus::engine

@@ -1,0 +1,184 @@
+// Network cards of guests, served by Linux's xen-netback, on a bridge. Owner: the engine. No lock.
+#include <utility>
+
+#include "toolstack/engine/network.hpp"
+
+#include "toolstack/engine/layout.hpp"
+#include "toolstack/engine/undo.hpp"
+#include "toolstack/model/mac.hpp"
+
+#include <algorithm>
+#include <cctype>
+#include <fmt/format.h>
+#include <stdexcept>
+
+namespace domus::engine {
+
+namespace {
+
+/// Without vifname: connect() writes it once the interface is called so.
+Nodes backend_nodes(DeviceId id, const model::Vif& vif) {
+    Nodes nodes;
+    nodes.emplace_back("frontend", frontend_path("vif", id.domid, id.devid));
+    nodes.emplace_back("frontend-id", std::to_string(id.domid));
+    nodes.emplace_back("online", "1");
+    // xen-netback refuses a device without this node; nothing runs it, domusd does the script's work.
+    nodes.emplace_back("script", "/etc/xen/scripts/vif-bridge");
+    nodes.emplace_back("mac", model::to_string(*vif.mac));
+    nodes.emplace_back("bridge", vif.bridge);
+    if (!vif.ip.empty())
+        nodes.emplace_back("ip", vif.ip);
+    if (vif.rate)
+        nodes.emplace_back("rate", fmt::format("{},{}", vif.rate->bytes, vif.rate->interval_us));
+    nodes.emplace_back("handle", std::to_string(id.devid));
+    nodes.emplace_back("type", "vif");
+    nodes.emplace_back("hotplug-status", "");
+    nodes.emplace_back("state", state_text(XenbusState::Initialising));
+    return nodes;
+}
+
+Nodes frontend_nodes(DeviceId id, const model::Vif& vif) {
+    Nodes nodes;
+    nodes.emplace_back("backend", backend_path("vif", id.domid, id.devid));
+    nodes.emplace_back("backend-id", "0");
+    nodes.emplace_back("handle", std::to_string(id.devid));
+    nodes.emplace_back("mac", model::to_string(*vif.mac));
+    nodes.emplace_back("trusted", "1");
+    if (vif.mtu)
+        nodes.emplace_back("mtu", std::to_string(*vif.mtu));
+    nodes.emplace_back("state", state_text(XenbusState::Initialising));
+    return nodes;
+}
+
+} // namespace
+
+asio::awaitable<void> Networks::check(model::Vif vif) {
+    if (vif.backend != model::Backend::Kernel)
+        throw std::runtime_error(fmt::format("vif: backendtype={} has no driver here; use kernel", vif.backend_type));
+    if (!host_.is_bridge(vif.bridge))
+        throw std::runtime_error(fmt::format("vif: there is no bridge {0} in dom0; make it (ip link add name {0} type "
+                                             "bridge && ip link set {0} up) or name another by bridge=",
+                                             vif.bridge));
+    if (!vif.mac)
+        co_return;
+    const std::string mac = model::to_string(*vif.mac);
+    const auto others = co_await all_devices(store_, "vif");
+    for (const auto& other : others) {
+        const std::string path = backend_path("vif", other.domid, other.devid);
+        const auto their_mac = co_await store_.try_read(path + "/mac");
+        const auto their_bridge = co_await store_.try_read(path + "/bridge");
+        if (their_mac != mac || their_bridge != vif.bridge)
+            continue;
+        const std::string guest = co_await guest_text(store_, other.domid);
+        throw std::runtime_error(fmt::format("vif: MAC address {} is in use by {} on bridge {}; take another, or leave "
+                                             "mac= out to have one made",
+                                             mac, guest, vif.bridge));
+    }
+}
+
+asio::awaitable<DeviceId> Networks::choose_id(std::uint16_t domid, const model::Vif& vif) {
+    const auto taken = co_await devices_of(store_, "vif", domid);
+    const auto is_taken = [&](std::uint32_t devid) {
+        return std::any_of(taken.begin(), taken.end(), [&](const DeviceId& id) { return id.devid == devid; });
+    };
+    if (vif.devid && is_taken(*vif.devid))
+        throw std::runtime_error(
+            fmt::format("domain {} has a network card {} already; leave devid= out", domid, *vif.devid));
+    std::uint32_t devid = vif.devid.value_or(0);
+    while (is_taken(devid))
+        ++devid;
+    co_return DeviceId{domid, devid};
+}
+
+asio::awaitable<std::uint32_t> Networks::attach(std::uint16_t domid, model::Vif vif) {
+    if (!vif.mac)
+        vif.mac = model::make_mac();
+    co_await check(vif);
+    const DeviceId id = co_await choose_id(domid, vif);
+    const std::string back = backend_path("vif", id.domid, id.devid);
+    co_await with_undo([&](UndoStack& undo) -> asio::awaitable<void> {
+        undo.push(fmt::format("network card {}", id.devid),
+                  [this, id]() -> asio::awaitable<void> { co_await detach(id, Closing::ByForce); });
+        Nodes backend = backend_nodes(id, vif);
+        Nodes frontend = frontend_nodes(id, vif);
+        co_await write_device(store_, id.domid, back, std::move(backend), frontend_path("vif", id.domid, id.devid),
+                              std::move(frontend));
+        co_await wait_backend(store_, "vif", id, patience_.backend);
+        co_await connect(id, vif);
+    });
+    co_return id.devid;
+}
+
+asio::awaitable<void> Networks::connect(DeviceId id, const model::Vif& vif) {
+    const std::string back = backend_path("vif", id.domid, id.devid);
+    const std::string interface = fmt::format("vif{}.{}", id.domid, id.devid);
+    // netback makes the interface just after it has said InitWait.
+    const auto made = [&] { return host_.has_interface(interface); };
+    const bool there = co_await poll_until(made, patience_.backend);
+    if (!there)
+        throw std::runtime_error(
+            fmt::format("dom0's network backend made no interface {}; look into dom0's kernel log (dmesg)", interface));
+    const std::string name = host_.connect_interface(interface, vif);
+    co_await store_.transaction([&](Tx tx) -> asio::awaitable<void> {
+        co_await store_.write(back + "/vifname", name, tx);
+        co_await store_.write(back + "/hotplug-status", "connected", tx);
+    });
+}
+
+asio::awaitable<bool> Networks::detach(DeviceId id, Closing how) {
+    const auto name = co_await store_.try_read(backend_path("vif", id.domid, id.devid) + "/vifname");
+    const bool closed = co_await close_device(store_, "vif", id, how, patience_);
+    if (!closed && how == Closing::ByGuest)
+        co_return false;
+    if (!closed)
+        spdlog::warn("domain {}: network card {} did not close in time, its nodes are removed all the same", id.domid,
+                     id.devid);
+    co_await remove_device(store_, "vif", id);
+    const std::string interface = name.value_or(fmt::format("vif{}.{}", id.domid, id.devid));
+    const auto removed = [&] { return !host_.has_interface(interface); };
+    const bool gone = co_await poll_until(removed, patience_.release);
+    if (!gone)
+        spdlog::warn("domain {}: dom0 still has the interface {}", id.domid, interface);
+    co_return true;
+}
+
+asio::awaitable<std::vector<NetworkState>> Networks::list(std::uint16_t domid) {
+    std::vector<NetworkState> out;
+    const auto devices = co_await devices_of(store_, "vif", domid);
+    for (const auto& id : devices) {
+        NetworkState card;
+        card.devid = id.devid;
+        card.backend = backend_path("vif", id.domid, id.devid);
+        const std::string front = frontend_path("vif", id.domid, id.devid);
+        const auto mac = co_await store_.try_read(card.backend + "/mac");
+        const auto bridge = co_await store_.try_read(card.backend + "/bridge");
+        card.mac = mac.value_or("");
+        card.bridge = bridge.value_or("");
+        card.state = co_await read_state(store_, card.backend + "/state");
+        const auto number = [&](std::string name) -> asio::awaitable<std::uint32_t> {
+            const auto text = co_await store_.try_read(front + "/" + name);
+            co_return to_number(text.value_or("")).value_or(0);
+        };
+        card.tx_ring = co_await number("tx-ring-ref");
+        card.rx_ring = co_await number("rx-ring-ref");
+        card.tx_port = co_await number("event-channel-tx");
+        card.rx_port = co_await number("event-channel-rx");
+        if (card.tx_port == 0) // one event channel for both ways
+            card.tx_port = card.rx_port = co_await number("event-channel");
+        out.push_back(std::move(card));
+    }
+    co_return out;
+}
+
+asio::awaitable<std::uint32_t> Networks::find(std::uint16_t domid, std::string device) {
+    std::string mac = device;
+    std::transform(mac.begin(), mac.end(), mac.begin(), [](unsigned char c) { return char(std::tolower(c)); });
+    const auto cards = co_await list(domid);
+    for (const auto& card : cards)
+        if (std::to_string(card.devid) == device || card.mac == mac)
+            co_return card.devid;
+    throw std::runtime_error(fmt::format("domain {} has no network card {}; domus network-list {} shows which it has",
+                                         domid, device, domid));
+}
+
+} // namespace domus::engine

@@ -1,0 +1,46 @@
+// Network cards of guests, served by Linux's xen-netback, on a bridge. Owner: the engine. No lock; the guest's turn is
+// held by the caller.
+#pragma once
+
+#include "toolstack/engine/device.hpp"
+#include "toolstack/engine/host.hpp"
+
+#include <string>
+#include <vector>
+
+namespace domus::engine {
+
+struct NetworkState {
+    std::uint32_t devid = 0;
+    std::string mac, bridge, backend;
+    XenbusState state = XenbusState::Absent;
+    std::uint32_t tx_port = 0, rx_port = 0, tx_ring = 0, rx_ring = 0; // as the guest says; 0: not yet
+};
+
+class Networks {
+public:
+    Networks(xenstore::Client& store, Host& host, Patience patience = {})
+        : store_(store), host_(host), patience_(patience) {}
+
+    /// Refuses a card whose bridge is absent or whose MAC address another guest has on the same bridge.
+    asio::awaitable<void> check(model::Vif vif);
+    /// Attaches and waits until the interface is up on its bridge. Makes a MAC address when there is none.
+    /// Leaves nothing behind when it throws.
+    asio::awaitable<std::uint32_t> attach(std::uint16_t domid, model::Vif vif);
+    /// Closes the card, removes its nodes and waits until its interface is gone. False, with everything left as it is,
+    /// when the guest does not let go (Closing::ByGuest only).
+    asio::awaitable<bool> detach(DeviceId id, Closing how);
+    asio::awaitable<std::vector<NetworkState>> list(std::uint16_t domid);
+    /// The card named by its number or its MAC address. Throws when the guest has none such.
+    asio::awaitable<std::uint32_t> find(std::uint16_t domid, std::string device);
+
+private:
+    asio::awaitable<DeviceId> choose_id(std::uint16_t domid, const model::Vif& vif);
+    asio::awaitable<void> connect(DeviceId id, const model::Vif& vif);
+
+    xenstore::Client& store_;
+    Host& host_;
+    Patience patience_;
+};
+
+} // namespace domus::engine
