@@ -1,0 +1,83 @@
+// domus-consoled: serves the PV consoles of all guests. One process, one io_context, no threads.
+// It keeps nothing that matters: rings live in the guests, logs in files. Killed at any moment and started again, it
+// goes on where the rings are.
+#include <csignal>
+#include <filesystem>
+#include <iostream>
+
+#include <CLI/CLI.hpp>
+#include <boost/asio/co_spawn.hpp>
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/signal_set.hpp>
+#include <spdlog/sinks/stdout_sinks.h>
+#include <spdlog/spdlog.h>
+
+#include "backend-drivers/console/discovery.hpp"
+#include "backend-drivers/console/server.hpp"
+
+namespace {
+
+namespace asio = boost::asio;
+using namespace domus::console;
+
+struct Options {
+    std::string socket = default_socket;
+    std::string log_folder = "/var/log/domus/console";
+    std::uint64_t log_limit_kib = 4096;
+    std::string store = domus::xenstore::default_socket();
+    bool verbose = false;
+};
+
+asio::awaitable<void> serve(Options options) {
+    const auto executor = co_await asio::this_coro::executor;
+    auto acceptor = listen(executor, options.socket);
+    const auto store = co_await domus::xenstore::Client::connect(options.store);
+    Discovery discovery(executor, store, {options.log_folder, options.log_limit_kib * 1024});
+    asio::co_spawn(executor,
+                   accept_terminals(std::move(acceptor), [&](std::uint16_t domid) { return discovery.find(domid); }),
+                   [](std::exception_ptr failure) {
+                       if (failure) {
+                           std::rethrow_exception(failure);
+                       }
+                   });
+    spdlog::info("serving consoles; terminals attach on {}", options.socket);
+    co_await discovery.run();
+}
+
+} // namespace
+
+int main(int argc, char** argv) {
+    Options options;
+    CLI::App app{"Serves the consoles of Domus' guests: a log per guest, terminals through `domus console`."};
+    app.add_option("--socket", options.socket, "where terminals attach")->capture_default_str();
+    app.add_option("--log-dir", options.log_folder, "folder of the guests' logs")->capture_default_str();
+    app.add_option("--log-limit", options.log_limit_kib, "KiB per log file; one older file is kept")
+        ->capture_default_str()
+        ->check(CLI::Range(16u, 1u << 20));
+    app.add_option("--xenstore", options.store, "xenstore's socket")->capture_default_str();
+    app.add_flag("--verbose", options.verbose, "say more");
+    CLI11_PARSE(app, argc, argv);
+
+    spdlog::set_default_logger(spdlog::stderr_logger_st("domus-consoled"));
+    spdlog::set_pattern("%n: %l: %v");
+    spdlog::set_level(options.verbose ? spdlog::level::debug : spdlog::level::info);
+    std::signal(SIGPIPE, SIG_IGN);
+    try {
+        std::filesystem::create_directories(options.log_folder);
+        std::filesystem::create_directories(std::filesystem::path(options.socket).parent_path());
+        asio::io_context context(1);
+        asio::signal_set signals(context, SIGTERM, SIGINT);
+        signals.async_wait([&](auto, int) { context.stop(); });
+        asio::co_spawn(context, serve(options), [&](std::exception_ptr failure) {
+            context.stop();
+            if (failure) {
+                std::rethrow_exception(failure);
+            }
+        });
+        context.run();
+    } catch (const std::exception& error) {
+        spdlog::critical("{}", error.what());
+        return 1;
+    }
+    return 0;
+}
