@@ -1,0 +1,41 @@
+"""A column of the benchmarks' tables: on what a part's rows are measured, read from the command line. Pure values."""
+import dataclasses
+import os
+
+import qemu
+
+
+@dataclasses.dataclass
+class Column:
+    machine: str                # native, xen or domus
+    kernel: str = ""            # a kernel image instead of Debian's: of guests, or of the bare machine
+    hypervisor_options: str = ""
+    doubts: list = dataclasses.field(default_factory=list)  # what was measured but is not to be trusted, as text
+
+    @staticmethod
+    def parse(text):
+        first, *options = text.split(",")
+        machine, _, kernel = first.partition("=")
+        if machine not in ("native", "xen", "domus"):
+            raise ValueError(f"{text}: a column is native, xen or domus, with `=KERNEL` and `,option=value` behind it")
+        if kernel and not os.path.isfile(kernel):
+            raise ValueError(f"{text}: there is no kernel image {kernel}")
+        if options and machine == "native":
+            raise ValueError(f"{text}: the bare machine has no hypervisor that could take options")
+        return Column(machine, kernel, " ".join(options))
+
+    @property
+    def native(self):
+        return self.machine == "native"
+
+    @property
+    def title(self):
+        names = {"native": "native", "xen": "Xen 4.17", "domus": "Domus"}
+        kernel = f" ({os.path.basename(self.kernel)})" if self.kernel else ""
+        return names[self.machine] + kernel + (f" {self.hypervisor_options}" if self.hypervisor_options else "")
+
+    def settings(self, **changes):
+        """QEMU's settings; dom0 always runs Debian's kernel."""
+        own = {"kernel": self.kernel} if self.native and self.kernel else {}
+        return qemu.Settings.from_environment(hypervisor="domus" if self.native else self.machine, tools="",
+                                              **{**own, **changes})

@@ -1,0 +1,69 @@
+#!/usr/bin/env python3
+"""Broken variants of the hypervisor, each of which the guard must find (tests/guard/mutant.cpp).
+
+usage: mutate.py --names            the variants, one a line: NAME SOURCE
+       mutate.py NAME ROOT OUTPUT   write SOURCE with the fault in it
+
+A fault is one piece of text replaced by another. The piece must stand exactly once in the source: when the source
+changes so that it does not, the build says so, and the variant has to be written anew."""
+import sys
+
+PV, CORE = "hypervisor/pv/", "hypervisor/core/"
+MUTANTS = {
+    # name: (source, what stands there, what the fault makes of it)
+    "in_place_gains_write": (PV + "mmu_entry.cpp", " && (value & ~old & entry::writable) == 0;", ";"),
+    "in_place_other_frame": (PV + "mmu_entry.cpp", "entry::present | entry::frame_mask | entry::cache_mask;",
+                             "entry::present | entry::cache_mask;"),
+    "writable_without_type": (PV + "mmu_entry.cpp",
+                              "if (entry::is_writable(value) && !get_type(mfn, FrameType::Writable)) {",
+                              "if (entry::is_writable(value) && value == 1) {"),
+    "old_entry_keeps_references": (PV + "mmu_entry.cpp",
+                                   "    if (entry::is_present(old))\n        drop_target(old);\n    return {};\n}\n\n"
+                                   "Result<void> write_upper",
+                                   "    return {};\n}\n\nResult<void> write_upper"),
+    "hypervisor_slot_open": (PV + "mmu_entry.cpp", "if (level == FrameType::L4 && is_hypervisor_slot(write.index))",
+                             "if (level == FrameType::L4 && write.index == 256)"),
+    "last_entry_unchecked": (PV + "page_types.cpp",
+                             "    for (; progress < table_entries; ++progress) {\n"
+                             "        const u64 raw = load(entries, progress);\n"
+                             "        if (!entry::is_present(raw))\n",
+                             "    for (; progress < table_entries; ++progress) {\n"
+                             "        const u64 raw = load(entries, progress);\n"
+                             "        if (!entry::is_present(raw) || progress == 3)\n"),
+    "type_change_without_flush": (CORE + "frame_table.cpp",
+                                  "    if (now.type() != want && now.type() != FrameType::None)\n"
+                                  "        flush_stale_translations();\n", ""),
+    "last_writer_not_noted": (CORE + "frame_table.cpp", "            if (now.count() == 1)\n"
+                              "                note_stale_translations();\n", ""),
+    "allocation_without_flush": (CORE + "frames.cpp", "    flush_stale_translations();\n", ""),
+    "failed_exchange_without_flush": (CORE + "frame_owner.cpp", "    flush_stale_translations();\n", ""),
+    "stolen_in_spite_of_references": (CORE + "frame_owner.cpp", "u64 sole = allocated_flag | 2;",
+                                      "u64 sole = info.refs.load();"),
+    "readonly_grant_writable": (PV + "grant_map.cpp", "    if ((request.flags & GNTMAP_readonly) == 0)\n"
+                                "        flags |= entry::writable;", "    flags |= entry::writable;"),
+    "unmapped_grant_stays": (PV + "grant_map.cpp", "!arch::exchange_entry(place.table, place.index, old, replacement)",
+                             "!arch::exchange_entry(place.table, place.index, old, replacement == 0 ? old : replacement)"),
+    "second_pin_leaks": (PV + "page_types.cpp", "    put_frame_and_type(mfn); // pinned already", "    // pinned already"),
+    "root_without_references": (PV + "root.cpp", "    if (mfn.n != 0)\n        TRY(take_root(vcpu, mfn));\n", ""),
+    "unfinished_table_forgotten": (PV + "mmu_entry.cpp", "    vcpu.pv.unfinished_table = table;\n", ""),
+}
+
+
+def main():
+    if sys.argv[1:] == ["--names"]:
+        for name, (source, _, _) in MUTANTS.items():
+            print(name, source)
+        return 0
+    name, root, output = sys.argv[1:]
+    source, old, new = MUTANTS[name]
+    with open(f"{root}/{source}") as file:
+        text = file.read()
+    if text.count(old) != 1:
+        print(f"mutant {name}: its place stands {text.count(old)} times in {source}", file=sys.stderr)
+        return 1
+    with open(output, "w") as file:
+        file.write(text.replace(old, new))
+    return 0
+
+
+sys.exit(main())

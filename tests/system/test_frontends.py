@@ -1,0 +1,141 @@
+"""Our frontends for Linux (frontend-drivers/linux) in a stock kernel, on the backends of dom0's kernel: checksummed data,
+hot plug under load, and reload of the modules.
+"""
+OURS = "domus.frontends=domus"
+MAC = "00:16:3e:00:00:07"
+
+
+def test_two_disks_keep_what_is_written(dom0):
+    first, second = dom0.disk("/tmp/fe-a.disk", 24), dom0.disk("/tmp/fe-b.disk", 24)
+    dom0.ok("dd if=/dev/urandom of=/tmp/fe-a.disk bs=1M count=8 conv=notrunc 2>/dev/null")
+    start(dom0, "disks", disk=[entry(first, "xvda"), entry(second, "xvdb")])
+    assert sum_of(dom0, "disks", "/dev/xvda", 0, 8) == dom0_sum(dom0, "/tmp/fe-a.disk", 0, 8)
+    # Large pieces to one disk and small ones, unbuffered, to the other, at the same time.
+    dom0.in_guest("disks", "dd if=/dev/urandom of=/tmp/p bs=1M count=8 2>/dev/null; "
+                  "dd if=/tmp/p of=/dev/xvda bs=1M seek=8 conv=fsync 2>/dev/null & "
+                  "dd if=/tmp/p of=/dev/xvdb bs=4k count=512 oflag=direct conv=fsync 2>/dev/null && wait", 120)
+    assert sum_of(dom0, "disks", "/tmp/p", 0, 8) == dom0_sum(dom0, "/tmp/fe-a.disk", 8, 8), "a flush did not reach the disk"
+    assert sum_of(dom0, "disks", "/tmp/p", 0, 2) == dom0_sum(dom0, "/tmp/fe-b.disk", 0, 2)
+    dom0.in_guest("disks", "echo 3 >/proc/sys/vm/drop_caches")
+    assert sum_of(dom0, "disks", "/tmp/p", 0, 8) == sum_of(dom0, "disks", "/dev/xvda", 8, 8)
+    dom0.in_guest("disks", "blkdiscard -o 1048576 -l 1048576 /dev/xvda")
+    zeros = dom0.ok("dd if=/dev/zero bs=1M count=1 2>/dev/null | sha256sum").split()[0]
+    assert sum_of(dom0, "disks", "/dev/xvda", 1, 1) == zeros
+    assert dom0_sum(dom0, "/tmp/fe-a.disk", 1, 1) == zeros
+    destroy(dom0, "disks")
+
+
+def test_network_carries_both_ways_in_large_packets(dom0):
+    start(dom0, "card", vif=[f"mac={MAC},bridge=xenbr0"])
+    up(dom0, "card")
+    dom0.in_guest("card", "dd if=/dev/urandom of=/tmp/p bs=1M count=16 2>/dev/null; cd /tmp; httpd -p 80 -h /tmp")
+    dom0.ok("mkdir -p /tmp/web; dd if=/dev/urandom of=/tmp/web/p bs=1M count=16 2>/dev/null; httpd -p 81 -h /tmp/web")
+    got = dom0.in_guest("card", "wget -q -O - http://10.9.0.1:81/p | sha256sum", 120).split()[0]
+    assert got == dom0_sum(dom0, "/tmp/web/p", 0, 16)
+    got = dom0.ok("wget -q -O - http://10.9.0.7/p | sha256sum", 120).split()[0]
+    assert got == sum_of(dom0, "card", "/tmp/p", 0, 16)
+    for way in ("rx", "tx"):
+        packets, size = (int(x) for x in dom0.in_guest(
+            "card", f"cd /sys/class/net/eth0/statistics; cat {way}_packets {way}_bytes").split())
+        assert size > 16 << 20
+        # Half of them are acknowledgements; without segmentation offload the mean would be below 1500.
+        assert size / packets > 3000, f"{way}: {size} bytes in {packets} packets: not segmented by the other side"
+    assert dom0.in_guest("card", "cat /sys/class/net/eth0/statistics/*_errors | sort -u").strip() == "0"
+    dom0.ok("kill $(pidof httpd); rm -rf /tmp/web")
+    destroy(dom0, "card")
+
+
+def test_disks_come_and_go_under_load(dom0):
+    first, second = dom0.disk("/tmp/fe-a.disk", 16), dom0.disk("/tmp/fe-b.disk", 8)
+    start(dom0, "plug", disk=[entry(first, "xvda")])
+    load(dom0, "plug")
+    for _ in range(3):
+        dom0.tool(f"block-attach plug {entry(second, 'xvdb')}")
+        dom0.until("/usr/lib/domus/guest-run plug 60 '[ -e /dev/xvdb ]'", 240)
+        dom0.in_guest("plug", "dd if=/dev/xvdb of=/dev/null bs=64k 2>/dev/null")
+        dom0.tool("block-detach plug xvdb")
+        dom0.until("/usr/lib/domus/guest-run plug 60 '[ ! -e /dev/xvdb ]'", 240)
+    stop_load(dom0, "plug")
+    destroy(dom0, "plug")
+
+
+def test_a_disk_in_use_goes_when_its_last_user_is_gone(dom0):
+    first, second = dom0.disk("/tmp/fe-a.disk", 16), dom0.disk("/tmp/fe-b.disk", 8)
+    start(dom0, "busy", disk=[entry(first, "xvda"), entry(second, "xvdb")])
+    dom0.in_guest("busy", "sleep 1000 </dev/xvdb & echo $! >/tmp/user; sleep 1")
+    dom0.ok(f"{dom0.tool_name} block-detach busy xvdb >/tmp/detach 2>&1 &\nsleep 3")
+    dom0.in_guest("busy", "[ -e /dev/xvdb ] && dd if=/dev/xvdb of=/dev/null bs=64k count=1 2>/dev/null")
+    dom0.in_guest("busy", "kill $(cat /tmp/user)")
+    dom0.until("/usr/lib/domus/guest-run busy 60 '[ ! -e /dev/xvdb ]'", 240)
+    destroy(dom0, "busy")
+
+
+def test_modules_can_be_loaded_again(dom0):
+    disk = dom0.disk("/tmp/fe-a.disk", 16)
+    dom0.ok("dd if=/dev/urandom of=/tmp/fe-a.disk bs=1M count=4 conv=notrunc 2>/dev/null")
+    start(dom0, "reload", disk=[entry(disk, "xvda")], vif=[f"mac={MAC},bridge=xenbr0"])
+    for _ in range(2):
+        up(dom0, "reload")
+        assert sum_of(dom0, "reload", "/dev/xvda", 0, 4) == dom0_sum(dom0, "/tmp/fe-a.disk", 0, 4)
+        dom0.in_guest("reload", "echo vif-0 >/sys/bus/xen/drivers/vif/unbind; "
+                      "echo vbd-51712 >/sys/bus/xen/drivers/vbd/unbind; rmmod domus_netfront domus_blkfront; "
+                      "[ ! -e /dev/xvda ] && [ ! -e /sys/class/net/eth0 ]")
+        dom0.in_guest("reload", "cd /lib/domus/modules; insmod domus-blkfront.ko; insmod domus-netfront.ko")
+        dom0.until("/usr/lib/domus/guest-run reload 20 '[ -e /dev/xvda ] && [ -e /sys/class/net/eth0 ]'", 60)
+    destroy(dom0, "reload")
+
+
+def load(dom0, name):
+    """A writer that never stops, writes what only it can know, and reads all of it back each round."""
+    dom0.in_guest(name, """cat >/tmp/load <<'end'
+round=0
+while [ ! -e /tmp/stop ]; do
+    yes $round | dd of=/tmp/pattern bs=4k count=1024 iflag=fullblock 2>/dev/null
+    dd if=/tmp/pattern of=/dev/xvda bs=256k conv=fsync,notrunc 2>/dev/null || echo "round $round: write"
+    dd if=/dev/xvda bs=256k count=16 iflag=direct 2>/dev/null | cmp - /tmp/pattern || echo "round $round: differs"
+    round=$((round + 1))
+done >/tmp/bad 2>&1
+echo $round >/tmp/rounds
+end
+rm -f /tmp/stop; sh /tmp/load >/dev/null 2>&1 &""".replace("'", "'\\''"))
+
+
+def stop_load(dom0, name):
+    dom0.in_guest(name, "touch /tmp/stop; n=0; until [ -e /tmp/rounds ]; do sleep 1; n=$((n+1)); [ $n -lt 60 ] || exit 1; done",
+                  90)
+    bad = dom0.in_guest(name, "cat /tmp/bad")
+    assert not bad.strip(), f"the load found wrong data or an error: {bad}"
+    assert int(dom0.in_guest(name, "cat /tmp/rounds")) > 0
+
+
+def start(dom0, name, **keys):
+    dom0.guest(name, OURS, **keys)
+    dom0.wait_guest(name)
+    loaded = dom0.in_guest(name, "cut -d' ' -f1 /proc/modules".replace("'", "'\\''"))
+    assert "domus_blkfront" in loaded and "xen_blkfront" not in loaded, loaded
+    for disk in keys.get("disk", []):
+        dom0.until(f"/usr/lib/domus/guest-run {name} 20 '[ -e /dev/{disk.split(',')[-2]} ]'", 60)
+
+
+def up(dom0, name):
+    dom0.until(f"/usr/lib/domus/guest-run {name} 20 '[ -e /sys/class/net/eth0 ]'", 60)
+    dom0.in_guest(name, "ip link set eth0 up; ip addr add 10.9.0.7/24 dev eth0")
+    dom0.until(f"/usr/lib/domus/guest-run {name} 20 'ping -c 1 -W 2 10.9.0.1'", 60)
+
+
+def entry(disk, device):
+    return f"{disk},{device},w" if disk.startswith("phy:") else f"{disk},raw,{device},rw"
+
+
+def sum_of(dom0, name, path, skip, count):
+    return dom0.in_guest(name, f"dd if={path} bs=1M skip={skip} count={count} 2>/dev/null | sha256sum", 120).split()[0]
+
+
+def dom0_sum(dom0, path, skip, count):
+    return dom0.ok(f"dd if={path} bs=1M skip={skip} count={count} 2>/dev/null | sha256sum", 120).split()[0]
+
+
+def destroy(dom0, name):
+    dom0.tool(f"destroy {name}")
+    dom0.wait_gone(name)
+    dom0.ok("rm -f /tmp/fe-?.disk")

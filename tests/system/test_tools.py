@@ -1,0 +1,58 @@
+"""What people and scripts read: list, info, dmesg, perf, and --json of each."""
+import json
+import re
+
+from harness.runner import only
+
+
+def test_list_has_xls_columns(dom0):
+    rows = dom0.tool("list").splitlines()
+    assert rows[0].split() == ["Name", "ID", "Mem", "VCPUs", "State", "Time(s)"], rows[0]
+    dom0_row = rows[1].split()
+    assert dom0_row[:2] == ["Domain-0", "0"] and re.fullmatch("[rbpscd-]{6}", dom0_row[4]), rows[1]
+    assert float(dom0_row[5]) > 0
+
+
+def test_info_counts_memory(dom0):
+    info = dict(re.split(r"\s*: ?", line, maxsplit=1) for line in dom0.tool("info").splitlines() if ":" in line)
+    assert int(info["total_memory"]) in range(dom0.settings.mem - 64, dom0.settings.mem + 1), info
+    assert 0 < int(info["free_memory"]) < int(info["total_memory"])
+    assert int(info["nr_cpus"]) == dom0.settings.cpus
+
+
+@only(tools="domus")
+def test_json_of_every_reading_verb(dom0):
+    dom0.guest("json", disk=[f"{dom0.disk('/tmp/json.disk', 4)},raw,xvda,rw"], vif=["bridge=xenbr0"])
+    domid = dom0.domid("json")
+    domains = json.loads(dom0.tool("list --json"))["domains"]
+    assert {d["name"]: d["domid"] for d in domains} == {"Domain-0": 0, "json": domid}, domains
+    assert json.loads(dom0.tool("info --json"))["xen_major"] == 4
+    assert json.loads(dom0.tool("block-list --json json"))["devices"][0]["vdev"] == "xvda"
+    assert json.loads(dom0.tool("network-list --json json"))["devices"][0]["mac"].startswith("00:16:3e:")
+    assert json.loads(dom0.tool("config-check --json /tmp/json.cfg"))["config"]["name"] == "json"
+    dom0.tool("destroy json")
+    dom0.wait_gone("json")
+
+
+def test_dmesg_shows_the_hypervisors_log(dom0):
+    # The console was asked to be quiet (loglvl=warning); the log is whole all the same.
+    log = dom0.tool("dmesg | sed 's/^/> /'")  # dom0.run() takes lines of the hypervisor's log out
+    assert "Domus " in log and "MiB of memory free" in log and "dom0: " in log, log
+
+
+@only(tools="domus", hypervisor="domus")
+def test_perf_counts_hypercalls(dom0):
+    def counters(options=""):
+        return {c["name"]: sum(int(v) for v in c["values"]) for c in json.loads(dom0.tool(f"perf --json {options}"))["counters"]}
+
+    before = counters()
+    dom0.ok("xenstore-ls / >/dev/null")
+    after = counters()
+    assert any(after[name] > before.get(name, 0) for name in after), after
+    assert all(after[name] >= value for name, value in before.items()), "a counter went backwards"
+    assert counters("Domain-0"), "no counters for dom0"
+
+
+def test_unknown_verb_and_options_are_refused(dom0):
+    dom0.refused(f"{dom0.tool_name} no-such-verb")
+    dom0.refused(f"{dom0.tool_name} list --no-such-option")

@@ -1,0 +1,157 @@
+// Disks and network cards of a running guest: attached, listed, detached, and kept for its next start.
+#include <utility>
+
+#include "tests/unit/toolstack/fake/world.hpp"
+
+#include "toolstack/model/disk.hpp"
+#include "toolstack/model/vif.hpp"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+namespace domus::engine::test {
+namespace {
+
+using testing::HasSubstr;
+using testing::IsEmpty;
+
+Patience short_patience() {
+    Patience patience;
+    patience.guest = std::chrono::milliseconds(20);
+    return patience;
+}
+
+struct DeviceTest : testing::Test {
+    World world{short_patience()};
+    std::uint16_t domid = world.create(world.guest("web"));
+    std::map<std::string, std::string> before = world.traces();
+
+    static model::Disk disk(const std::string& spec) {
+        std::vector<std::string> warnings;
+        return model::parse_disk(spec, warnings);
+    }
+    static model::Vif vif(const std::string& spec) {
+        std::vector<std::string> warnings;
+        return model::parse_vif(spec, warnings);
+    }
+    std::uint32_t attach(const model::Disk& asked) { return world.run(world.engine->attach_disk(domid, asked)); }
+    std::uint32_t attach(const model::Vif& asked) { return world.run(world.engine->attach_vif(domid, asked)); }
+    std::string detach(const std::string& kind, const std::string& device, bool force = false) {
+        return world.failure(world.engine->detach(domid, kind, device, force));
+    }
+    const model::Domain& record() const { return world.records.kept.begin()->second.config; }
+};
+
+TEST_F(DeviceTest, ADiskComesAndGoes) {
+    EXPECT_EQ(attach(disk("/srv/b.img,raw,xvdb,ro")), 51728u);
+    ASSERT_EQ(record().disks.size(), 2u) << "it is there again after a restart";
+    const auto disks = world.run(world.engine->blocks().list(domid));
+    ASSERT_EQ(disks.size(), 2u);
+    EXPECT_EQ(disks[1].vdev, "xvdb");
+    EXPECT_EQ(disks[1].target, "/srv/b.img");
+    EXPECT_TRUE(disks[1].read_only);
+    EXPECT_EQ(disks[1].state, XenbusState::Connected);
+    EXPECT_EQ(detach("vbd", "xvdb"), "");
+    EXPECT_EQ(world.traces(), before);
+    EXPECT_EQ(record().disks.size(), 1u);
+}
+
+TEST_F(DeviceTest, ADiskIsNamedByNumberToo) {
+    attach(disk("/srv/b.img,raw,xvdq,rw"));
+    EXPECT_EQ(detach("vbd", "268439552"), "");
+    EXPECT_EQ(world.traces(), before);
+}
+
+TEST_F(DeviceTest, ACardComesAndGoes) {
+    EXPECT_EQ(attach(vif("mac=00:16:3e:0a:0b:0c,vifname=web1")), 1u);
+    EXPECT_TRUE(world.host.interfaces.contains("web1"));
+    ASSERT_EQ(record().vifs.size(), 2u);
+    EXPECT_EQ(record().vifs[1].devid, 1u);
+    EXPECT_EQ(detach("vif", "1"), "");
+    EXPECT_EQ(world.traces(), before);
+    EXPECT_EQ(record().vifs.size(), 1u);
+}
+
+TEST_F(DeviceTest, ACardIsNamedByItsMacInEitherCase) {
+    attach(vif("mac=00:16:3e:0a:0b:0c"));
+    EXPECT_EQ(detach("vif", "00:16:3E:0A:0B:0C"), "");
+    EXPECT_EQ(world.traces(), before);
+}
+
+TEST_F(DeviceTest, WhatIsTakenIsRefused) {
+    EXPECT_THAT(world.failure(world.engine->attach_disk(domid, disk("/srv/b.img,raw,xvda,rw"))),
+                HasSubstr("domain 1 has a disk xvda already"));
+    EXPECT_THAT(world.failure(world.engine->attach_disk(domid, disk("/srv/a.img,raw,xvdb,rw"))),
+                HasSubstr("/srv/a.img is in use by web (domain 1) as xvda"));
+    EXPECT_THAT(world.failure(world.engine->attach_vif(domid, vif("devid=0"))), HasSubstr("network card 0 already"));
+    EXPECT_THAT(detach("vbd", "xvdz"), HasSubstr("domain 1 has no disk xvdz; domus block-list 1"));
+    EXPECT_THAT(detach("vbd", "nonsense"), HasSubstr("is not the name of a guest's disk"));
+    EXPECT_THAT(detach("vif", "7"), HasSubstr("domain 1 has no network card 7; domus network-list 1"));
+    EXPECT_EQ(world.traces(), before);
+}
+
+TEST_F(DeviceTest, Domain0HasNoDevicesOfOurs) {
+    domid = 0;
+    EXPECT_THAT(world.failure(world.engine->attach_disk(0, disk("/srv/b.img,raw,xvdb,rw"))), HasSubstr("Domain-0"));
+    EXPECT_THAT(world.failure(world.engine->attach_vif(0, vif(""))), HasSubstr("Domain-0"));
+    EXPECT_THAT(detach("vbd", "xvda"), HasSubstr("Domain-0"));
+}
+
+TEST_F(DeviceTest, AGuestMayHoldOnUntilForced) {
+    world.kernel->guests_let_go = false;
+    EXPECT_THAT(detach("vbd", "xvda"), HasSubstr("does not let go of disk xvda; unmount it in the guest"));
+    EXPECT_TRUE(world.host.in_use("/dev/loop1"));
+    EXPECT_EQ(record().disks.size(), 1u) << "it still has the disk";
+    EXPECT_EQ(detach("vbd", "xvda", true), "");
+    EXPECT_FALSE(world.host.in_use("/dev/loop1"));
+    EXPECT_THAT(world.run(world.engine->blocks().list(domid)), IsEmpty());
+}
+
+// A guest that has not looked at the device yet would never answer.
+TEST_F(DeviceTest, AFrontendThatSleepsIsNotAsked) {
+    world.kernel->guests_connect = false;
+    attach(disk("/srv/b.img,raw,xvdb,rw"));
+    EXPECT_EQ(world.store->read("/local/domain/1/device/vbd/51728/state"), "1");
+    EXPECT_EQ(detach("vbd", "xvdb"), "");
+    EXPECT_EQ(world.traces(), before);
+}
+
+TEST_F(DeviceTest, AttachThatFailsAtAnyStepLeavesNothing) {
+    for (const bool a_disk : {true, false}) {
+        for (unsigned step = 1;; ++step) {
+            world.faults.arm(step);
+            std::string message;
+            if (a_disk)
+                message = world.failure(world.engine->attach_disk(domid, disk("/srv/b.img,raw,xvdb,rw")));
+            else
+                message = world.failure(world.engine->attach_vif(domid, vif("mac=00:16:3e:00:00:09,vifname=w")));
+            const std::string where = fmt::format("step {}: {}", step, world.faults.failed());
+            if (world.faults.failed().empty())
+                break;
+            world.faults.disarm();
+            ASSERT_NE(message, "") << where;
+            ASSERT_EQ(world.traces(), before) << where;
+            ASSERT_EQ(record().disks.size() + record().vifs.size(), 2u) << where;
+        }
+        before = world.traces(); // with the device
+        world.records.kept.begin()->second.config = world.guest("web");
+        world.records.kept.begin()->second.config.uuid = world.hypervisor.domains_by_id.at(domid).info.uuid;
+    }
+}
+
+// Nodes that a guest writes are not to be trusted.
+TEST_F(DeviceTest, NonsenseInTheGuestsNodesIsZero) {
+    for (const char* text : {"-1", "99999999999", "", "0x5", "5 ", "five"}) {
+        world.store->write("/local/domain/1/device/vbd/51712/ring-ref", text);
+        world.store->write("/local/domain/1/device/vif/0/event-channel-tx", text);
+        EXPECT_EQ(world.run(world.engine->blocks().list(domid)).at(0).ring_ref, 0u) << text;
+        EXPECT_EQ(world.run(world.engine->networks().list(domid)).at(0).tx_port, 0u) << text;
+    }
+    world.store->write("/local/domain/1/device/vbd/51712/ring-ref", "8");
+    world.store->write("/local/domain/1/device/vif/0/event-channel", "17");
+    EXPECT_EQ(world.run(world.engine->blocks().list(domid)).at(0).ring_ref, 8u);
+    EXPECT_EQ(world.run(world.engine->networks().list(domid)).at(0).rx_port, 17u);
+}
+
+} // namespace
+} // namespace domus::engine::test

@@ -1,0 +1,91 @@
+// dom0's Linux that remembers what was made and not taken away again. Owner: the World. No lock.
+#pragma once
+
+#include "tests/unit/toolstack/fake/faults.hpp"
+#include "toolstack/engine/host.hpp"
+
+#include <fmt/format.h>
+#include <map>
+#include <set>
+#include <utility>
+
+namespace domus::engine::test {
+
+class FakeHost : public Host {
+public:
+    explicit FakeHost(Faults& faults) : faults_(faults) {}
+
+    void require_file(const std::string& path, const std::string& what) override {
+        faults_.step("require_file");
+        if (!files.contains(path))
+            throw std::runtime_error(fmt::format("{} {} cannot be read", what, path));
+    }
+    std::string disk_identity(const std::string& path) override {
+        const auto found = disks.find(path);
+        return found == disks.end() ? "" : found->second;
+    }
+    std::unique_ptr<OpenDisk> open_disk(const model::Disk& disk) override {
+        faults_.step("open_disk");
+        auto out = std::make_unique<Held>(*this);
+        out->node = disk.target.starts_with("/dev/") ? disk.target : fmt::format("/dev/loop{}", ++last_loop_);
+        out->device_major = 7;
+        out->device_minor = last_loop_;
+        held.insert(out->node);
+        return out;
+    }
+    bool block_backend_open(std::uint16_t domid, std::uint32_t devid) override {
+        faults_.step("block_backend_open");
+        return opened.contains({domid, devid});
+    }
+    bool disk_released(const std::string& node) override {
+        waited_for_itself += held.contains(node);
+        return !in_use(node);
+    }
+    bool has_backend_driver(const std::string& kind) override { return drivers.contains(kind); }
+    bool is_bridge(const std::string& name) override { return bridges.contains(name); }
+    bool has_interface(const std::string& name) override { return interfaces.contains(name); }
+    std::string connect_interface(const std::string& name, const model::Vif& vif) override {
+        faults_.step("connect_interface");
+        const std::string final_name = vif.vifname.empty() ? name : vif.vifname;
+        if (final_name != name && interfaces.contains(final_name))
+            throw std::runtime_error(fmt::format("renaming {} to {}: it is taken", name, final_name));
+        interfaces.erase(name);
+        interfaces.insert(final_name);
+        names[name] = final_name;
+        return final_name;
+    }
+    Uname uname() override { return {"dom0", "6.1", "#1 SMP", "x86_64"}; }
+    std::uint64_t now() override { return clock; }
+
+    /// Whether a disk is open anywhere: in domusd, or in a backend.
+    bool in_use(const std::string& node) const {
+        if (held.contains(node))
+            return true;
+        for (const auto& [device, their_node] : opened)
+            if (their_node == node)
+                return true;
+        return false;
+    }
+
+    std::set<std::string> files{"/boot/vmlinuz", "/boot/initrd"}, bridges{"xenbr0", "xenbr1"}, drivers{"vbd", "vif"};
+    std::map<std::string, std::string> disks{
+        {"/srv/a.img", "a"}, {"/srv/link-to-a.img", "a"}, {"/srv/b.img", "b"}, {"/dev/vg/c", "c"}};
+    std::set<std::string> interfaces;
+    std::map<std::string, std::string> names; // what interfaces were called at first, to what they are called now
+    std::set<std::string> held;               // nodes of OpenDisks that live
+    std::map<std::pair<std::uint16_t, std::uint32_t>, std::string> opened; // by the block backend
+    unsigned waited_for_itself = 0; // times that domusd asked whether a disk is free that it held open itself
+    std::uint64_t clock = 1'700'000'000;
+
+private:
+    struct Held : OpenDisk {
+        explicit Held(FakeHost& host) : host(host) {}
+        ~Held() override { host.held.erase(node); }
+        FakeHost& host;
+    };
+
+    Faults& faults_;
+    unsigned last_loop_ = 0;
+};
+
+} // namespace domus::engine::test

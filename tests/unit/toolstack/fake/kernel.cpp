@@ -1,0 +1,89 @@
+// dom0's backend drivers and the guests' frontends. See kernel.hpp.
+#include "tests/unit/toolstack/fake/kernel.hpp"
+
+#include "toolstack/engine/xenbus.hpp"
+
+namespace domus::engine::test {
+
+namespace {
+
+constexpr const char* backends = "/local/domain/0/backend";
+
+std::string interface_of(std::uint16_t domid, std::uint32_t devid) {
+    return fmt::format("vif{}.{}", domid, devid);
+}
+
+} // namespace
+
+void FakeKernel::react() {
+    for (bool moved = true; moved;) {
+        moved = false;
+        for (const std::string kind : {"vbd", "vif"})
+            for (const auto& domid : store_.children(fmt::format("{}/{}", backends, kind)))
+                for (const auto& devid : store_.children(fmt::format("{}/{}/{}", backends, kind, domid)))
+                    moved |= step(kind, std::uint16_t(*to_number(domid)), *to_number(devid));
+    }
+    // A directory that is removed ends its device.
+    for (const auto& [device, node] : std::map(host_.opened))
+        if (!alive("vbd", device.first, device.second))
+            take_down("vbd", device.first, device.second);
+    for (const auto& device : std::set(cards_))
+        if (!alive("vif", device.first, device.second))
+            take_down("vif", device.first, device.second);
+}
+
+bool FakeKernel::alive(const std::string& kind, std::uint16_t domid, std::uint32_t devid) const {
+    return store_.read(backend_path(kind, domid, devid) + "/state").has_value();
+}
+
+/// One move of one device; false when it rests.
+bool FakeKernel::step(const std::string& kind, std::uint16_t domid, std::uint32_t devid) {
+    const std::string back = backend_path(kind, domid, devid), front = frontend_path(kind, domid, devid);
+    const auto backend = store_.read(back + "/state"), frontend = store_.read(front + "/state");
+    const auto move = [&](const std::string& path, const char* state) {
+        store_.write(path + "/state", state);
+        return true;
+    };
+    if (backend == "1" && takes_devices) {
+        if (kind == "vif")
+            set_up(kind, domid, devid);
+        return move(back, "2");
+    }
+    const bool plugged = kind == "vif" || store_.read(back + "/physical-device");
+    if (backend == "2" && kind == "vbd" && plugged && opens_disks)
+        set_up(kind, domid, devid);
+    if (backend == "2" && frontend == "1" && guests_connect && store_.read(back + "/hotplug-status") == "connected")
+        return move(front, "4");
+    if (backend == "2" && frontend == "4")
+        return move(back, "4");
+    if (backend == "5" && frontend == "4" && guests_let_go)
+        return move(front, "6");
+    if (backend == "5" && frontend != "4") {
+        take_down(kind, domid, devid);
+        return move(back, "6");
+    }
+    return false;
+}
+
+void FakeKernel::set_up(const std::string& kind, std::uint16_t domid, std::uint32_t devid) {
+    if (kind == "vbd") {
+        host_.opened.emplace(std::pair(domid, devid),
+                             store_.read(backend_path(kind, domid, devid) + "/node").value_or(""));
+    } else if (makes_interfaces) {
+        host_.interfaces.insert(interface_of(domid, devid));
+        cards_.emplace(domid, devid);
+    }
+}
+
+void FakeKernel::take_down(const std::string& kind, std::uint16_t domid, std::uint32_t devid) {
+    if (kind == "vbd") {
+        host_.opened.erase({domid, devid});
+        return;
+    }
+    const std::string name = interface_of(domid, devid);
+    const auto renamed = host_.names.find(name);
+    host_.interfaces.erase(renamed == host_.names.end() ? name : renamed->second);
+    cards_.erase({domid, devid});
+}
+
+} // namespace domus::engine::test
