@@ -112,7 +112,7 @@ std::int16_t TxQueue::send(const TxChain& chain, std::span<const client::GrantCo
     if (chain.refusal() || std::any_of(pieces.begin(), pieces.end(), failed)) {
         return drop(counts_.dropped, NETIF_RSP_ERROR);
     }
-    std::array<iovec, most_fragments + 1> all;
+    std::array<iovec, most_fragments + 1> all{};
     for (std::size_t i = 0; i < pieces.size(); ++i) {
         all[i + 1] = {pieces[i].local, pieces[i].length};
     }
