@@ -1,0 +1,109 @@
+"""Linux's netfront on domus-netd: packets both ways, a card plugged in and out, the daemon killed during a transfer."""
+from harness.runner import only
+
+MAC = "00:16:3e:00:00:55"
+ADDRESS = "10.9.0.5"
+
+
+@only(tools="domus")
+def test_ping_and_tcp_both_ways(dom0):
+    guest(dom0, "net")
+    assert "vif" in dom0.ok("ls /sys/class/net/xenbr0/brif")
+    dom0.in_guest("net", "ping -c 3 -W 5 10.9.0.1")
+    dom0.ok(f"ping -c 2 -s 6000 -W 5 {ADDRESS}")  # fragments, more than a page in all
+    down, up = transfer(dom0, "net", 16), transfer_up(dom0, "net", 16)
+    assert down and up
+    # Segmentation is left to the other side: far fewer packets than 1500-byte frames would be.
+    assert int(dom0.in_guest("net", "cat /sys/class/net/eth0/statistics/rx_packets")) < 9000
+    dom0.tool("destroy net")
+    dom0.wait_gone("net")
+    dom0.until(f"! ls /sys/class/net/xenbr0/brif | grep -q vif", 30)
+
+
+@only(tools="domus")
+def test_a_foreign_address_is_not_let_through(dom0):
+    guest(dom0, "spoof")
+    dom0.in_guest("spoof", "ip link set eth0 down; ip link set eth0 address 00:16:3e:66:66:66; ip link set eth0 up")
+    dom0.in_guest("spoof", "! ping -c 2 -W 2 10.9.0.1")
+    dom0.in_guest("spoof", f"ip link set eth0 down; ip link set eth0 address {MAC}; ip link set eth0 up")
+    dom0.until("/usr/lib/domus/guest-run spoof 20 'ping -c 1 -W 5 10.9.0.1'", 60)
+    destroy(dom0, "spoof")
+
+
+@only(tools="domus")
+def test_unplugged_and_plugged_again(dom0):
+    guest(dom0, "plug")
+    for _ in range(2):
+        detach(dom0, "plug")
+        dom0.until("/usr/lib/domus/guest-run plug 10 '[ ! -e /sys/class/net/eth0 ]'", 60)
+        dom0.until("! ls /sys/class/net/xenbr0/brif | grep -q vif", 30)
+        attach(dom0, "plug")
+        up(dom0, "plug")
+    destroy(dom0, "plug")
+
+
+@only(tools="domus")
+def test_killed_during_a_transfer(dom0):
+    """Packets may be lost, the connection may not: TCP repeats what was on its way."""
+    guest(dom0, "kn")
+    dom0.ok("dd if=/dev/urandom of=/tmp/big bs=1M count=48 2>/dev/null; httpd -p 10.9.0.1:8002 -h /tmp")
+    expected = dom0.ok("sha256sum </tmp/big").split()[0]
+    dom0.in_guest("kn", "(wget -qO /tmp/big http://10.9.0.1:8002/big; sha256sum </tmp/big >/tmp/sum) >/dev/null 2>&1 &")
+    for kill in range(5):
+        dom0.until(f"/usr/lib/domus/guest-run kn 10 '[ -s /tmp/sum -o $(stat -c %s /tmp/big) -gt {(kill * 6 + 1) << 20} ]'")
+        dom0.ok("kill -9 $(pidof domus-netd)")
+        dom0.until("pidof domus-netd && ls /sys/class/net/xenbr0/brif | grep -q vif", 30)
+    dom0.until("/usr/lib/domus/guest-run kn 10 '[ -s /tmp/sum ]'", 180)
+    assert dom0.in_guest("kn", "cat /tmp/sum").split()[0] == expected
+    dom0.ok("kill $(pidof httpd); rm /tmp/big")
+    destroy(dom0, "kn")
+
+
+def guest(dom0, name):
+    dom0.guest(name)
+    dom0.wait_guest(name)
+    attach(dom0, name)
+    up(dom0, name)
+
+
+def up(dom0, name):
+    dom0.until(f"/usr/lib/domus/guest-run {name} 10 '[ -e /sys/class/net/eth0 ]'", 60)
+    dom0.in_guest(name, f"ip link set eth0 up; ip addr add {ADDRESS}/24 dev eth0")
+    dom0.until(f"/usr/lib/domus/guest-run {name} 20 'ping -c 1 -W 5 10.9.0.1'", 60)
+
+
+def attach(dom0, name):
+    domid = dom0.domid(name)
+    back, front = f"/local/domain/0/backend/domus-vif/{domid}/0", f"/local/domain/{domid}/device/vif/0"
+    dom0.ok(f"xenstore-write {back}/frontend {front} {back}/frontend-id {domid} {back}/online 1 {back}/mac {MAC}"
+            f" {back}/bridge xenbr0 {back}/handle 0 {back}/state 1 && xenstore-chmod -r {back} n0 r{domid}"
+            f" && xenstore-write {front}/backend {back} {front}/backend-id 0 {front}/handle 0 {front}/mac {MAC}"
+            f" && xenstore-chmod -r {front} n{domid} r0 && xenstore-write {front}/state 1")
+
+
+def detach(dom0, name):
+    domid = dom0.domid(name)
+    back, front = f"/local/domain/0/backend/domus-vif/{domid}/0", f"/local/domain/{domid}/device/vif/0"
+    dom0.ok(f"xenstore-write {back}/online 0 {back}/state 5")
+    dom0.until(f"[ $(xenstore-read {back}/state) = 6 ]", 60)
+    dom0.ok(f"xenstore-rm {front} && xenstore-rm {back}")
+
+
+def transfer(dom0, name, mib):
+    """From dom0 to the guest."""
+    dom0.ok(f"dd if=/dev/urandom of=/tmp/down bs=1M count={mib} 2>/dev/null; httpd -p 10.9.0.1:8001 -h /tmp")
+    got = dom0.in_guest(name, "wget -qO- http://10.9.0.1:8001/down | sha256sum", 120).split()[0]
+    dom0.ok("kill $(pidof httpd)")
+    return got == dom0.ok("sha256sum </tmp/down; rm /tmp/down").split()[0]
+
+
+def transfer_up(dom0, name, mib):
+    dom0.in_guest(name, f"dd if=/dev/urandom of=/tmp/up bs=1M count={mib} 2>/dev/null; httpd -p 8001 -h /tmp")
+    got = dom0.ok(f"wget -qO- http://{ADDRESS}:8001/up | sha256sum", 120).split()[0]
+    dom0.in_guest(name, "kill $(pidof httpd)")
+    return got == dom0.in_guest(name, "sha256sum </tmp/up; rm /tmp/up").split()[0]
+
+
+def destroy(dom0, name):
+    dom0.tool(f"destroy {name}")
+    dom0.wait_gone(name)
