@@ -158,6 +158,10 @@ void enable_events() {
         xen_version(XENVER_version, nullptr);
 }
 
+void poll_events() {
+    scan();
+}
+
 void block() {
     sched_op(SCHEDOP_block);
 }

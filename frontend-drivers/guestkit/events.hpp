@@ -37,7 +37,8 @@ vcpu_info_t& this_vcpu_info();
 void mask_events();
 void enable_events();
 bool events_masked();
-void block(); // until an event is pending; enables events
+void poll_events(); // delivers what is pending to handlers, here and now, whether masked or not
+void block();       // until an event is pending; enables events
 // Waits until `*flag` differs from `old` or `nanoseconds` have gone by; true when it changed.
 bool wait_for_change(const volatile u64* flag, u64 old, u64 nanoseconds);
 

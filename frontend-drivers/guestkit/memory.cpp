@@ -27,6 +27,10 @@ void* take_page() {
     return pool[pool_used++];
 }
 
+unsigned pages_left() {
+    return pool_pages - pool_used;
+}
+
 Pfn pfn_of(const void* address) {
     return Pfn((reinterpret_cast<u64>(address) - guest_base()) >> page_shift);
 }

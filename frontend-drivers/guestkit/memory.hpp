@@ -14,6 +14,7 @@ inline constexpr u64 pte_base = pte_present | pte_user | pte_accessed; // what e
 
 // A page of the pool, zeroed; the guest dies when the pool (1 MiB) is used up.
 void* take_page();
+unsigned pages_left();
 
 // Translation of addresses inside the initial mapping; m2p reads the hypervisor's table.
 Mfn mfn_of(const void* address);

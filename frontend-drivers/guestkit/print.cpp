@@ -45,7 +45,7 @@ private:
 struct Spec {
     char kind = 0, fill = ' ';
     unsigned width = 0;
-    bool is_long = false;
+    bool is_long = false, has_length = false; // .*: a string's length comes before it
 };
 
 Spec parse(const char*& at) {
@@ -54,6 +54,8 @@ Spec parse(const char*& at) {
         spec.fill = *at++;
     while (*at >= '0' && *at <= '9')
         spec.width = spec.width * 10 + static_cast<unsigned>(*at++ - '0');
+    for (; *at == '.' || *at == '*'; ++at)
+        spec.has_length = true;
     for (; *at == 'l' || *at == 'z'; ++at)
         spec.is_long = true;
     spec.kind = *at ? *at++ : '%';
@@ -90,7 +92,11 @@ std::size_t format_text(char* out, std::size_t size, const char* format, va_list
             continue;
         }
         const Spec spec = parse(++format);
-        if (spec.kind == 's') {
+        if (spec.kind == 's' && spec.has_length) {
+            int left = va_arg(arguments, int);
+            for (auto* at = va_arg(arguments, const char*); left > 0; --left)
+                text.put(*at++);
+        } else if (spec.kind == 's') {
             text.put(va_arg(arguments, const char*));
         } else if (spec.kind == 'c') {
             text.put(static_cast<char>(va_arg(arguments, int)));

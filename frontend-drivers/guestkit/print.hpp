@@ -7,7 +7,7 @@
 
 namespace domus::guest {
 
-// Knows %d %i %u %x %p %s %c %%, with l or z, a width and zero fill. Lines over 512 bytes are cut.
+// Knows %d %i %u %x %p %s %.*s %c %%, with l or z, a width and zero fill. Lines over 512 bytes are cut.
 void print(const char* format, ...) __attribute__((format(printf, 1, 2)));
 void vprint(const char* format, va_list arguments);
 std::size_t format_text(char* out, std::size_t size, const char* format, va_list arguments);

@@ -12,7 +12,7 @@ import sys
 import time
 
 # The system tests that belong to `make test`: patterns of harness/runner.py.
-SYSTEM = ["boot:", "dom0:", "store:", "guests:", "devices:", "tools:", "failures:", "daemons:", "frontends:"]
+SYSTEM = ["boot:", "dom0:", "store:", "guests:", "devices:", "tools:", "failures:", "daemons:", "frontends:", "guestkit:"]
 
 TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 

@@ -1,0 +1,15 @@
+// A guest whose work is tasks: drivers, waiting, no handlers of its own. It defines app(), which is the whole guest:
+// its return powers the domain off. app.cpp is linked when the guest has no guest_main() of its own.
+//
+//     Task<void> app(Kit& kit) {
+//         Disk disk(kit, 51712);
+//         if (!co_await disk.connect()) die("no disk");
+//         ...
+//     }
+#pragma once
+
+#include "frontend-drivers/guestkit/drivers/kit.hpp"
+#include "frontend-drivers/guestkit/print.hpp"
+#include "frontend-drivers/guestkit/start.hpp"
+
+domus::guest::Task<void> app(domus::guest::Kit& kit);

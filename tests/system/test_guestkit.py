@@ -1,0 +1,44 @@
+"""Guests of guestkit as domUs: the kit's frontends on the backends of dom0, all in one boot of its own (their images are
+in its RAM disk)."""
+import os
+
+import qemu
+from harness.dom0 import Dom0
+
+LOG = "/var/log/domus/console"
+
+
+def test_the_kits_guests_as_domus(host):
+    files = {f"/boot/{name}.elf": os.path.join(qemu.BUILD, "guests", f"{name}.elf") for name in ("disk",)}
+    dom0 = Dom0(host.settings, host.work, "guestkit", files=files)
+    try:
+        disk_is_read_written_and_flushed(dom0)
+    finally:
+        dom0.stop()
+
+
+def disk_is_read_written_and_flushed(dom0):
+    image = dom0.disk("/tmp/kit.disk", 4)
+    dom0.ok("echo 'This disk was written by dom0.' | dd of=/tmp/kit.disk conv=notrunc 2>/dev/null")
+    entry = f"{image},xvda,w" if image.startswith("phy:") else f"{image},raw,xvda,rw"
+    said = run(dom0, "disk", "disk guest: ", disk=[entry])
+    assert "disk: 8192 sectors of 512 bytes\n" in said, said
+    assert "first sector: This disk was written by dom0." in said, said
+    assert "pattern read back, beyond the end refused, 0 grants left" in said, said
+    assert "disk guest: done 0" in said, said
+    # The pattern of examples/disk.cpp, byte i is i * 7 + i / 512, from sector 8 on: here is its beginning and its end.
+    there = dom0.ok("dd if=/tmp/kit.disk bs=512 skip=8 count=512 2>/dev/null | od -An -v -tu1 -w1 | "
+                    "awk '{ if ($1 != (n * 7 + int(n / 512)) % 256) bad++; n++ } END { print n, bad + 0 }'").split()
+    assert there == ["262144", "0"], there
+    dom0.ok("rm /tmp/kit.disk")
+
+
+def run(dom0, name, last, **keys):
+    """Creates a guest, waits for its last line, and gives all that it said; the guest is gone then."""
+    path = dom0.config(name, kernel=f"/boot/{name}.elf", ramdisk=None, memory=16, on_poweroff="preserve", **keys)
+    dom0.tool(f"create {path}")
+    dom0.until(f"grep -q '^{last}' {LOG}/{name}.log", 60)
+    said = dom0.ok(f"cat {LOG}/{name}.log")
+    dom0.tool(f"destroy {name}")
+    dom0.wait_gone(name)
+    return said
