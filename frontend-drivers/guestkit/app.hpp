@@ -3,7 +3,8 @@
 //
 //     Task<void> app(Kit& kit) {
 //         Disk disk(kit, 51712);
-//         if (!co_await disk.connect()) die("no disk");
+//         const auto connected = co_await disk.connect();
+//         if (!connected) die("no disk");
 //         ...
 //     }
 #pragma once

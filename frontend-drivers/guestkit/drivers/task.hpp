@@ -200,10 +200,11 @@ private:
 // TRY for coroutines, as statements (g++ 12 has no co_await inside a statement expression): co_return a Result's error,
 // or go on, with `name` for its value.
 #define CO_CHECK(...)                                                                                                  \
-    do                                                                                                                 \
-        if (auto co_check_result_ = (__VA_ARGS__); !co_check_result_) [[unlikely]]                                     \
+    do {                                                                                                               \
+        auto co_check_result_ = (__VA_ARGS__);                                                                         \
+        if (!co_check_result_) [[unlikely]]                                                                            \
             co_return co_check_result_.error();                                                                        \
-    while (false)
+    } while (false)
 #define CO_LET(name, ...)                                                                                              \
     auto name##_result_ = (__VA_ARGS__);                                                                               \
     if (!name##_result_) [[unlikely]]                                                                                  \

@@ -86,12 +86,14 @@ Task<Result<void>> Xenstore::receive(void* bytes, usize count) {
 Task<void> Xenstore::receive_all() {
     for (;;) {
         xsd_sockmsg header;
-        if (!(co_await receive(&header, sizeof header)) || header.len > XENSTORE_PAYLOAD_MAX)
+        const auto begun = co_await receive(&header, sizeof header);
+        if (!begun || header.len > XENSTORE_PAYLOAD_MAX)
             break;
         const bool is_event = header.type == XS_WATCH_EVENT;
         if (!is_event && (have_answer_ || header.req_id != last_request_)) // nobody asked
             break;
-        if (!(co_await receive(is_event ? watch_event_ : answer_, header.len)))
+        const auto whole = co_await receive(is_event ? watch_event_ : answer_, header.len);
+        if (!whole)
             break;
         if (is_event) {
             fire({watch_event_, header.len});
