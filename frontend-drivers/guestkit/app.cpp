@@ -103,13 +103,38 @@ void ThisDomain::close_port(u32 port) {
 // They live as long as the guest, without destructors at an exit that never comes.
 alignas(ThisDomain) u8 machine_storage[sizeof(ThisDomain)];
 alignas(Kit) u8 kit_storage[sizeof(Kit)];
+alignas(Console) u8 console_storage[sizeof(Console)];
+Console* console;
 
 Task<void> whole(Kit& kit, bool& ended) {
     co_await app(kit);
     ended = true;
 }
 
+// The ring dies with the domain: waits until all was read, but not for ever.
+void let_console_be_read() {
+    if (is_dom0() || boot_info->console.domU.mfn == 0)
+        return;
+    auto* ring = console_ring();
+    evtchn_port_t port = boot_info->console.domU.evtchn;
+    const u64 deadline = system_time() + 2'000'000'000;
+    while (__atomic_load_n(&ring->out_cons, __ATOMIC_ACQUIRE) != ring->out_prod && system_time() < deadline) {
+        clear_pending(port);
+        sched_poll_t poll{{&port}, 1, deadline};
+        if (__atomic_load_n(&ring->out_cons, __ATOMIC_ACQUIRE) != ring->out_prod)
+            sched_op(SCHEDOP_poll, &poll);
+    }
+}
+
 } // namespace
+
+Console& own_console() {
+    if (console == nullptr)
+        console = new (console_storage)
+            Console(*reinterpret_cast<ThisDomain*>(machine_storage), console_ring(), boot_info->console.domU.evtchn);
+    return *console;
+}
+
 } // namespace domus::guest
 
 void guest_main() {
@@ -125,7 +150,7 @@ void guest_main() {
     for (;;) {
         machine.tasks.run();
         if (ended)
-            return;
+            return let_console_be_read();
         poll_events();
         if (machine.tasks.idle()) {
             block();

@@ -9,8 +9,15 @@
 //     }
 #pragma once
 
+#include "frontend-drivers/guestkit/drivers/console.hpp"
 #include "frontend-drivers/guestkit/drivers/kit.hpp"
 #include "frontend-drivers/guestkit/print.hpp"
 #include "frontend-drivers/guestkit/start.hpp"
 
 domus::guest::Task<void> app(domus::guest::Kit& kit);
+
+namespace domus::guest {
+
+Console& own_console(); // the domU's console, made at its first use
+
+} // namespace domus::guest

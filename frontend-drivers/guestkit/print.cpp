@@ -65,7 +65,7 @@ Spec parse(const char*& at) {
 // One request to the PV console's ring, spinning while dom0's console daemon has it full.
 void write_ring(const char* text, std::size_t length) {
     const auto& console = boot_info->console.domU;
-    auto* ring = static_cast<xencons_interface*>(address_of(Mfn(console.mfn)));
+    auto* ring = console_ring();
     auto notify = [&] {
         evtchn_send_t send{console.evtchn};
         event_op(EVTCHNOP_send, &send);
@@ -83,6 +83,10 @@ void write_ring(const char* text, std::size_t length) {
 }
 
 } // namespace
+
+xencons_interface* console_ring() {
+    return static_cast<xencons_interface*>(address_of(Mfn(boot_info->console.domU.mfn)));
+}
 
 std::size_t format_text(char* out, std::size_t size, const char* format, va_list arguments) {
     Text text(out, size);

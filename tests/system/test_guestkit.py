@@ -4,15 +4,19 @@ import os
 
 import qemu
 from harness.dom0 import Dom0
+from harness.kit import new_guest
 
 LOG = "/var/log/domus/console"
 
 
 def test_the_kits_guests_as_domus(host):
     files = {f"/boot/{name}.elf": os.path.join(qemu.BUILD, "guests", f"{name}.elf") for name in ("disk",)}
+    files.update(new_guest(os.path.join(host.work, "new-guest"), "fresh"))
     dom0 = Dom0(host.settings, host.work, "guestkit", files=files)
     try:
         disk_is_read_written_and_flushed(dom0)
+        if dom0.tool_name == "domus":
+            new_guest_boots_and_answers(dom0)
     finally:
         dom0.stop()
 
@@ -31,6 +35,19 @@ def disk_is_read_written_and_flushed(dom0):
                     "awk '{ if ($1 != (n * 7 + int(n / 512)) % 256) bad++; n++ } END { print n, bad + 0 }'").split()
     assert there == ["262144", "0"], there
     dom0.ok("rm /tmp/kit.disk")
+
+
+def new_guest_boots_and_answers(dom0):
+    """One command, in the folder that `domus new-guest` wrote: the guest on the terminal, until an empty line ends it."""
+    dom0.ok("mkfifo /tmp/typed; (sleep 1000 >/tmp/typed & echo $! >/tmp/typist)\n"
+            "cd /root/fresh; domus create -c fresh.cfg </tmp/typed >/tmp/shown 2>&1 &")
+    dom0.until("grep -q '^hello from fresh' /tmp/shown && grep -q '^no disk: error 2' /tmp/shown", 60)
+    dom0.ok("echo abc >/tmp/typed")
+    dom0.until("grep -q \"^you typed 'abc'\" /tmp/shown", 60)
+    dom0.ok("echo >/tmp/typed; kill $(cat /tmp/typist)")
+    dom0.wait_gone("fresh")
+    said = dom0.ok(f"cat {LOG}/fresh.log")
+    assert said.rstrip().endswith("you typed ''; an empty line ends it"), said  # its last words were read before its end
 
 
 def run(dom0, name, last, **keys):
