@@ -96,7 +96,6 @@ Result<i64> dispatch(u32 number, Call& call) {
     if (!row) [[unlikely]]
         return Err::NoSys;
     ++call.domain.perf.hypercalls[number];
-    ++machine_perf.hypercalls[number];
     if (row->may == May::Dom0 && !call.domain.privileged) [[unlikely]] {
         why(call.domain, "hypercall {} is for dom0 only", hypercall_name(number));
         return Err::Perm;

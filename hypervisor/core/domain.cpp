@@ -95,6 +95,7 @@ void free_unreferenced_domains() {
     Domain* domain = unreferenced_domains.exchange(nullptr, std::memory_order_acquire);
     while (domain) {
         Domain* next = domain->next_unreferenced;
+        keep_counters(*domain);
         unlist(*domain);
         log(Level::Debug, "d{} is gone", domain->id);
         free_domain(*domain);

@@ -53,7 +53,7 @@ Result<i64> read_counters(Call& call, GuestPtr<void> argument) {
             why(call.domain, "the machine's counters are for dom0 only");
             return Err::Perm;
         }
-        op.count = TRY(copy_counters(machine_perf, op));
+        op.count = TRY(copy_counters(machine_counters(), op));
     } else {
         DomainRef target = TRY(find_target(call.domain, op.domid));
         op.count = TRY(copy_counters(target->perf, op));

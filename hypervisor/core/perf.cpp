@@ -1,4 +1,4 @@
-// Counters and their names. Owner: this file (the machine's) and each Domain. Lock: none, see perf.hpp.
+// Counters and their names. Owner: each Domain, and this file for domains that have ended. Lock: none, see perf.hpp.
 #include "hypervisor/core/perf.hpp"
 
 #include "hypervisor/core/domain.hpp"
@@ -6,9 +6,9 @@
 
 namespace domus::hv {
 
-constinit PerfCounters machine_perf;
-
 namespace {
+
+constinit PerfCounters ended; // the sum over domains that have ended
 
 constexpr std::string_view count_names[] = {
     "guest page faults", "fixed page faults", "general faults",   "emulated",   "other traps",
@@ -47,11 +47,39 @@ constexpr u32 trap_total = 32;
 constexpr u32 hypercall_total = 64;
 static_assert(perf_rows == count_total + trap_total + hypercall_total);
 
+template <usize N>
+void add(std::array<u64, N>& sum, const std::array<u64, N>& more) {
+    for (usize i = 0; i < N; ++i)
+        sum[i] += more[i];
+}
+
+void add(PerfCounters& sum, const PerfCounters& more) {
+    add(sum.hypercalls, more.hypercalls);
+    add(sum.traps, more.traps);
+    add(sum.counts, more.counts);
+}
+
 } // namespace
 
 void count(Domain& domain, Count what, u64 by) {
     domain.perf.counts[static_cast<usize>(what)] += by;
-    machine_perf.counts[static_cast<usize>(what)] += by;
+}
+
+PerfCounters machine_counters() {
+    PerfCounters sum = ended;
+    for (DomainRef d = first_domain(); d; d = next_domain(*d))
+        add(sum, d->perf);
+    return sum;
+}
+
+void keep_counters(const Domain& domain) {
+    add(ended, domain.perf);
+}
+
+void reset_all_counters() {
+    reset_counters(ended);
+    for (DomainRef d = first_domain(); d; d = next_domain(*d))
+        reset_counters(d->perf);
 }
 
 std::string_view count_name(u32 index) {

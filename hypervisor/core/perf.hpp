@@ -1,5 +1,6 @@
-// Counters per hypercall and per trap, whole and per domain, from the first day. `domus perf` shows them.
-// Plain increments by the CPU that runs the domain; readers tolerate a torn sum.
+// Counters per hypercall and per trap, per domain, from the first day. The machine's are the sum of all domains', so
+// that the hot paths count once. `domus perf` shows both. Plain increments by the CPU that runs the domain; readers
+// tolerate a torn sum.
 #pragma once
 
 #include "hypervisor/base/types.hpp"
@@ -33,12 +34,16 @@ struct PerfCounters {
     std::array<u64, static_cast<usize>(Count::Last)> counts{};
 };
 
-// Of the whole machine: kept beside each domain's own, so that those of dead domains are not lost.
-extern PerfCounters machine_perf;
-
 struct Domain;
 
-// One more of something, for the domain and for the machine. The entry paths increment the arrays directly.
+// The sum over all domains, those that have ended included.
+PerfCounters machine_counters();
+// A domain ends: its counters stay in the machine's.
+void keep_counters(const Domain&);
+// Everything begins at 0 again, for the machine and for every domain.
+void reset_all_counters();
+
+// One more of something. The entry paths increment the arrays directly.
 void count(Domain&, Count, u64 by = 1);
 
 // The names of the rows above, for sysctl and the extension hypercall. Empty: that number is not in use.

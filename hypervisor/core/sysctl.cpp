@@ -42,9 +42,10 @@ Result<void> sched_id(Call&, xen_sysctl_t& op) {
 Result<void> query_counters(xen_sysctl_perfc_op& info) {
     const auto descriptions = guest_ptr(info.desc);
     const auto values = guest_ptr(info.val);
+    const PerfCounters machine = machine_counters();
     u32 there = 0;
     for (u32 i = 0; i < perf_rows; ++i) {
-        const PerfRow row = perf_row(machine_perf, i);
+        const PerfRow row = perf_row(machine, i);
         if (row.name.empty())
             continue;
         xen_sysctl_perfc_desc_t description{};
@@ -63,9 +64,7 @@ Result<void> query_counters(xen_sysctl_perfc_op& info) {
 Result<void> perfc_op(Call&, xen_sysctl_t& op) {
     switch (op.u.perfc_op.cmd) {
     case XEN_SYSCTL_PERFCOP_reset:
-        reset_counters(machine_perf);
-        for (DomainRef d = first_domain(); d; d = next_domain(*d))
-            reset_counters(d->perf);
+        reset_all_counters();
         [[fallthrough]]; // the answer holds the counters too
     case XEN_SYSCTL_PERFCOP_query:
         return query_counters(op.u.perfc_op);

@@ -19,8 +19,14 @@ using namespace domus;
 /// 2, after a message: this command line means nothing.
 int misunderstood(const CLI::App& app, const CLI::ParseError& error) {
     const auto words = app.remaining();
-    if (!app.get_subcommands().empty() || words.empty() || words[0].starts_with('-'))
-        return app.exit(error) == 0 ? 0 : 2; // --help comes this way, too
+    if (error.get_exit_code() == 0)
+        return app.exit(error); // --help
+    if (!app.get_subcommands().empty() || words.empty() || words[0].starts_with('-')) {
+        const auto verbs = app.get_subcommands();
+        const std::string name = verbs.empty() ? "domus" : "domus " + verbs[0]->get_name();
+        fmt::print(stderr, "{}: {}; {} --help shows what it takes\n", name, error.what(), name);
+        return 2;
+    }
     std::vector<std::string> names;
     for (const auto* verb : app.get_subcommands([](const CLI::App*) { return true; }))
         names.push_back(verb->get_name());

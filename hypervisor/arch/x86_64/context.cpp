@@ -98,7 +98,6 @@ void switch_to(Vcpu& to) {
     Vcpu& from = *cpu.current;
     if (&from == &to)
         return;
-    ++machine_perf.counts[static_cast<usize>(Count::ContextSwitches)];
     leave(from);
     cpu.current = &to;
     enter(to);

@@ -75,13 +75,15 @@ TEST_F(Refusals, WordsThatAreMissingOrTooMany) {
         if (verb.needs_domain) {
             const Ran ran = domus({verb.name});
             EXPECT_EQ(ran.status, 2) << verb.name;
-            EXPECT_THAT(ran.err, StartsWith("DOMAIN is required")) << verb.name;
+            EXPECT_THAT(ran.err, HasSubstr(": DOMAIN is required")) << verb.name;
             EXPECT_EQ(ran.out, "") << verb.name;
         }
         EXPECT_EQ(domus({verb.name, "--no-such-option"}).status, 2) << verb.name;
     }
-    EXPECT_THAT(domus({"create"}).err, StartsWith("FILE is required"));
-    EXPECT_THAT(domus({"mem-set", "web"}).err, StartsWith("MEMORY is required"));
+    EXPECT_THAT(domus({"create"}).err, StartsWith("domus create: FILE is required"));
+    EXPECT_THAT(domus({"mem-set", "web"}).err, StartsWith("domus mem-set: MEMORY is required"));
+    EXPECT_EQ(domus({"info", "web"}).err,
+              "domus info: The following argument was not expected: web; domus info --help shows what it takes\n");
     EXPECT_EQ(domus({"pause", "web", "db"}).status, 2);
     EXPECT_EQ(domus({"shutdown", "web", "--timeout", "soon"}).status, 2);
     EXPECT_EQ(domus({"shutdown", "web", "--timeout", "-1"}).status, 2);

@@ -232,7 +232,6 @@ Result<DomainRef> find_target(Domain& caller, u16 id) {
 void shut_down_domain(Domain&, u8 reason) {
     machine->shutdowns.push_back(reason);
 }
-PerfCounters machine_perf;
 void trace(TraceEvent, u64, u64, u64) {}
 void log_line(Level, std::string_view) {}
 void log_refusal(const Domain&, std::string_view) {}

@@ -99,7 +99,11 @@ TEST_F(Sysctl, CountersHaveNames) {
     EXPECT_EQ(op.u.perfc_op.nr_vals, count);
     std::vector<xen_sysctl_perfc_desc_t> names(count);
     std::vector<u32> values(count);
-    machine_perf.counts[static_cast<size_t>(Count::RootLoads)] = 77;
+    Domain& short_lived = m.make_domain(9);
+    zero.perf.counts[static_cast<size_t>(Count::RootLoads)] = 70;
+    count(guest, Count::RootLoads, 5);
+    count(short_lived, Count::RootLoads, 2);
+    m.kill(short_lived);
     set_xen_guest_handle(op.u.perfc_op.desc, names.data());
     set_xen_guest_handle(op.u.perfc_op.val, values.data());
     ASSERT_EQ(run(XEN_SYSCTL_perfc_op), 0);
@@ -111,7 +115,8 @@ TEST_F(Sysctl, CountersHaveNames) {
     EXPECT_TRUE(found);
     op.u.perfc_op.cmd = XEN_SYSCTL_PERFCOP_reset;
     ASSERT_EQ(run(XEN_SYSCTL_perfc_op), 0);
-    EXPECT_EQ(machine_perf.counts[static_cast<size_t>(Count::RootLoads)], 0u);
+    EXPECT_EQ(machine_counters().counts[static_cast<size_t>(Count::RootLoads)], 0u);
+    EXPECT_EQ(guest.perf.counts[static_cast<size_t>(Count::RootLoads)], 0u);
     op.u.perfc_op.cmd = 3;
     EXPECT_EQ(run(XEN_SYSCTL_perfc_op), minus(Err::Inval));
 }
