@@ -102,8 +102,11 @@ void Daemon::settle() {
                 socket->second->flush();
             } else if (const auto ring = rings_.find(static_cast<std::uint16_t>(connection));
                        connection < tree::first_socket && ring != rings_.end()) {
-                if (ring->second->flush()) {
+                const bool drained = ring->second->flush();
+                if (drained) {
                     store_.drained(connection);
+                }
+                if (drained || ring->second->has_input()) {
                     work_later(ring->first);
                 }
             }
@@ -133,8 +136,12 @@ void Daemon::watch_holds() {
 }
 
 void Daemon::work_later(std::uint16_t domid) {
+    if (!work_waits_.insert(domid).second) {
+        return;
+    }
     asio::post(context_, [this, domid, alive = std::weak_ptr(alive_)] {
         if (!alive.expired()) {
+            work_waits_.erase(domid);
             work(domid);
         }
     });

@@ -92,6 +92,7 @@ private:
     std::vector<std::unique_ptr<RingSession>> retired_; // disconnected in this step, perhaps by their own request
     std::map<Port, std::uint16_t> ring_of_port_;
     std::map<tree::ConnectionId, std::shared_ptr<SocketSession>> sockets_;
+    std::set<std::uint16_t> work_waits_;                         // domains whose work() is posted already
     std::set<tree::ConnectionId> dirty_;                         // have something to flush
     std::shared_ptr<bool> alive_ = std::make_shared<bool>(true); // for handlers that may run after us
 };

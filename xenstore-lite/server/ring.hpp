@@ -1,6 +1,10 @@
 // The two byte streams in a xenstore ring page (<xen/io/xs_wire.h>, struct xenstore_domain_interface).
 // A view of memory a hostile guest writes at any time: indices are read once and judged, never trusted; our own
 // positions are kept outside the page by the caller. No lock; the guest is the other side of every ordering here.
+//
+// A guest signals only when it has to: after a request if all before it was given back, after fetching replies if the
+// ring was full. So whoever gives back or publishes must look again: the two stores are sequentially consistent, and so
+// are the loads that follow them.
 #pragma once
 
 #include <atomic>
@@ -23,23 +27,23 @@ public:
 
     /// Bytes the guest produced beyond `consumed`. Nothing if its index makes no sense.
     std::optional<std::uint32_t> available(std::uint32_t consumed) const {
-        // Acquire: pairs with the guest's barrier between writing bytes and moving req_prod.
-        return sane(load(page_.req_prod, std::memory_order_acquire) - consumed);
+        // Pairs with the guest's barrier between writing bytes and moving req_prod.
+        return sane(load(page_.req_prod, std::memory_order_seq_cst) - consumed);
     }
     /// Copies bytes out. Precondition: count <= available(consumed).
     std::string peek(std::uint32_t consumed, std::uint32_t count) const;
-    /// Gives the room back to the guest. Release: the copy above must be done first.
+    /// Gives the room back to the guest, when the copy above is done.
     void consume(std::uint32_t position) { store(page_.req_cons, position); }
 
     /// How many bytes fit after `produced`. Nothing if the guest's index makes no sense.
     std::optional<std::uint32_t> room(std::uint32_t produced) const {
-        // Acquire: the guest has read what it gives back.
-        const auto used = sane(produced - load(page_.rsp_cons, std::memory_order_acquire));
+        // The guest has read what it gives back.
+        const auto used = sane(produced - load(page_.rsp_cons, std::memory_order_seq_cst));
         return used ? std::optional(XENSTORE_RING_SIZE - *used) : std::nullopt;
     }
     /// Copies bytes in; invisible to the guest until publish(). Precondition: they fit.
     void put(std::uint32_t produced, std::string_view bytes);
-    /// Release: pairs with the guest's barrier after reading rsp_prod.
+    /// Pairs with the guest's barrier after reading rsp_prod.
     void publish(std::uint32_t position) { store(page_.rsp_prod, position); }
 
     std::uint32_t consumed() const { return load(page_.req_cons, std::memory_order_relaxed); }
@@ -60,9 +64,7 @@ private:
     static std::uint32_t load(const std::uint32_t& field, std::memory_order order) {
         return std::atomic_ref<std::uint32_t>(const_cast<std::uint32_t&>(field)).load(order);
     }
-    static void store(std::uint32_t& field, std::uint32_t value) {
-        std::atomic_ref<std::uint32_t>(field).store(value, std::memory_order_release);
-    }
+    static void store(std::uint32_t& field, std::uint32_t value) { std::atomic_ref<std::uint32_t>(field).store(value); }
     static std::optional<std::uint32_t> sane(std::uint32_t count) {
         return count <= XENSTORE_RING_SIZE ? std::optional(count) : std::nullopt;
     }

@@ -104,7 +104,7 @@ bool RingSession::handle_messages() {
             if (decoder_.broken()) {
                 fail(XENSTORE_ERROR_PROTO, "a request longer than the protocol allows");
             }
-            return !broken_ && ring_.available(consumed_).value_or(1) > 0;
+            return false; // what comes in from now on is seen after flush()
         }
         input_moved_ = true;
         store_.handle(domid_, *message);
@@ -133,21 +133,34 @@ bool RingSession::flush() {
         ring_.consume(consumed_);
         moved = true;
     }
-    const auto room = ring_.room(produced_);
-    if (!room) {
-        fail(XENSTORE_ERROR_RINGIDX, "its rsp_cons is out of range");
-        moved = true;
-    } else if (const std::string bytes = outbox_.take(*room); !bytes.empty()) {
-        ring_.put(produced_, bytes);
-        produced_ += static_cast<std::uint32_t>(bytes.size());
-        ring_.publish(produced_);
-        moved = true;
-    }
+    moved |= publish_replies();
     if (moved) {
         platform_.notify(port_);
     }
     was_congested_ = congested();
     return congested_before && !was_congested_;
+}
+
+bool RingSession::publish_replies() {
+    for (bool moved = false;; moved = true) { // again, because the guest may have made room while we filled the rest
+        const auto room = ring_.room(produced_);
+        if (!room) {
+            fail(XENSTORE_ERROR_RINGIDX, "its rsp_cons is out of range");
+            return true;
+        }
+        const std::string bytes = outbox_.take(*room);
+        if (bytes.empty()) {
+            return moved;
+        }
+        ring_.put(produced_, bytes);
+        produced_ += static_cast<std::uint32_t>(bytes.size());
+        ring_.publish(produced_);
+    }
+}
+
+bool RingSession::has_input() const {
+    // An index that makes no sense is for take() to judge.
+    return !broken_ && !congested() && !store_.held(domid_) && ring_.available(consumed_).value_or(1) > 0;
 }
 
 tree::Record RingSession::ring_record() const {

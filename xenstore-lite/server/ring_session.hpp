@@ -36,12 +36,16 @@ public:
     RingSession(const RingSession&) = delete;
     RingSession& operator=(const RingSession&) = delete;
 
-    /// Answers requests that wait in the ring, a bounded number. True if there are more.
+    /// Answers requests that wait in the ring, a bounded number. True if it has taken more than it answered.
     bool take();
 
     /// After journalling: gives room back, shows replies, tells the guest. True if the guest's fetching has ended a
     /// congestion, so that what was held back may go on.
     bool flush();
+
+    /// To be asked after flush(): requests came in while their predecessors were not given back, so no event tells of
+    /// them.
+    bool has_input() const;
 
     /// Queues a reply or event; the bytes to be journalled (none if it was a repetition).
     std::string deliver(const wire::Message& message);
@@ -58,6 +62,7 @@ public:
 private:
     void fail(std::uint32_t error, const char* why);
     bool handle_messages();
+    bool publish_replies();
     void reconnect();
     std::size_t limit() const;
 

@@ -8,6 +8,7 @@
 #include <atomic>
 #include <cerrno>
 #include <cstring>
+#include <functional>
 #include <optional>
 #include <set>
 
@@ -100,7 +101,12 @@ public:
     }
     Port bind_domain_exit() override { return exit_port; }
     void unbind(Port port) override { bound.erase(port); }
-    void notify(Port port) override { ++machine_.shared->told[port - 100]; }
+    void notify(Port port) override {
+        ++machine_.shared->told[port - 100];
+        if (on_notify) {
+            on_notify(port);
+        }
+    }
     int event_fd() override { return machine_.to_daemon[0]; }
     std::optional<Port> pending() override {
         std::uint32_t port = 0;
@@ -110,6 +116,7 @@ public:
 
     std::set<std::uint16_t> mapped;
     std::set<std::uint32_t> bound;
+    std::function<void(Port)> on_notify; // what guests do while the daemon is at this point
 
 private:
     struct Page final : RingPage {
@@ -138,7 +145,7 @@ public:
 
     /// Moves bytes both ways; true if any moved.
     bool pump() {
-        bool moved = false;
+        bool moved = false, owed = false;
         const std::uint32_t produced = page_.req_prod;
         const std::uint32_t room = XENSTORE_RING_SIZE - (produced - load(page_.req_cons));
         const auto count = std::min<std::size_t>(room, waiting_.size());
@@ -149,6 +156,7 @@ public:
             store(page_.req_prod, produced + static_cast<std::uint32_t>(count));
             waiting_.erase(0, count);
             moved = true;
+            owed = produced == load(page_.req_cons); // else the daemon is busy with what came before
         }
         if (!deaf) {
             const std::uint32_t consumed = page_.rsp_cons;
@@ -160,9 +168,10 @@ public:
             if (available != 0) {
                 store(page_.rsp_cons, consumed + available);
                 moved = true;
+                owed |= load(page_.rsp_prod) - consumed >= XENSTORE_RING_SIZE; // the daemon may wait for room
             }
         }
-        if (moved) {
+        if (frugal ? owed : moved) {
             signal();
         }
         return moved;
@@ -171,15 +180,12 @@ public:
     void signal() const { machine_.signal(port_); }
     bool sent_all() const { return waiting_.empty(); }
 
-    bool deaf = false; ///< does not fetch replies
+    bool deaf = false;   ///< does not fetch replies
+    bool frugal = false; ///< signals only when it has to, as Linux does
 
 private:
-    static std::uint32_t load(std::uint32_t& field) {
-        return std::atomic_ref<std::uint32_t>(field).load(std::memory_order_acquire);
-    }
-    static void store(std::uint32_t& field, std::uint32_t value) {
-        std::atomic_ref<std::uint32_t>(field).store(value, std::memory_order_release);
-    }
+    static std::uint32_t load(std::uint32_t& field) { return std::atomic_ref<std::uint32_t>(field).load(); }
+    static void store(std::uint32_t& field, std::uint32_t value) { std::atomic_ref<std::uint32_t>(field).store(value); }
 
     FakeMachine& machine_;
     xenstore_domain_interface& page_;
