@@ -34,24 +34,46 @@ ifreq request_for(const std::string& name) {
 
 class LinuxNetwork final : public Network {
 public:
-    Descriptor open_queue(const std::string& name) override {
+    Descriptor make(const Interface& interface) override {
+        Descriptor queue = open_queue(interface.name, IFF_TUN_EXCL);
+        const int carrier = 0;
+        if (::ioctl(queue.get(), TUNSETCARRIER, &carrier) != 0) {
+            fail(fmt::format("taking the carrier of {} away", interface.name));
+        }
+        set_up(interface);
+        return queue;
+    }
+
+    Descriptor add_queue(const std::string& name) override { return open_queue(name, 0); }
+
+    void carrier_on(int queue, const TapOffloads& offloads) override {
+        const unsigned wanted = (offloads.checksum ? TUN_F_CSUM : 0u) | (offloads.tso4 ? TUN_F_TSO4 : 0u) |
+                                (offloads.tso6 ? TUN_F_TSO6 : 0u);
+        if (::ioctl(queue, TUNSETOFFLOAD, static_cast<unsigned long>(wanted)) != 0) {
+            fail("setting the tap device's offloads");
+        }
+        const int carrier = 1;
+        if (::ioctl(queue, TUNSETCARRIER, &carrier) != 0) {
+            fail("giving the tap device its carrier");
+        }
+    }
+
+private:
+    static Descriptor open_queue(const std::string& name, int more_flags) {
         Descriptor queue(::open("/dev/net/tun", O_RDWR | O_NONBLOCK | O_CLOEXEC));
         if (!queue) {
             fail("open /dev/net/tun (is the kernel's module tun loaded?)");
         }
         ifreq request = request_for(name);
-        request.ifr_flags = IFF_TAP | IFF_NO_PI | IFF_VNET_HDR | IFF_MULTI_QUEUE;
+        const int flags = IFF_TAP | IFF_NO_PI | IFF_VNET_HDR | IFF_MULTI_QUEUE | more_flags;
+        request.ifr_flags = static_cast<short>(flags); // IFF_TUN_EXCL is the sign bit
         if (::ioctl(queue.get(), TUNSETIFF, &request) != 0) {
-            fail(fmt::format("making the tap device {} (is there another interface of this name?)", name));
+            fail(fmt::format("making the tap device {} (is the name taken by another interface?)", name));
         }
         return queue;
     }
 
-    void plug(int queue, const Interface& interface) override {
-        const int carrier = 0;
-        if (::ioctl(queue, TUNSETCARRIER, &carrier) != 0) {
-            fail(fmt::format("taking the carrier of {} away", interface.name));
-        }
+    static void set_up(const Interface& interface) {
         const Descriptor socket(::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
         const auto call = [&](unsigned long what, ifreq& request, const char* doing) {
             if (::ioctl(socket.get(), what, &request) != 0) {
@@ -76,19 +98,6 @@ public:
         call(SIOCSIFFLAGS, flags, "bringing up");
     }
 
-    void carrier_on(int queue, const TapOffloads& offloads) override {
-        const unsigned wanted = (offloads.checksum ? TUN_F_CSUM : 0u) | (offloads.tso4 ? TUN_F_TSO4 : 0u) |
-                                (offloads.tso6 ? TUN_F_TSO6 : 0u);
-        if (::ioctl(queue, TUNSETOFFLOAD, static_cast<unsigned long>(wanted)) != 0) {
-            fail("setting the tap device's offloads");
-        }
-        const int carrier = 1;
-        if (::ioctl(queue, TUNSETCARRIER, &carrier) != 0) {
-            fail("giving the tap device its carrier");
-        }
-    }
-
-private:
     static void join(int socket, const Interface& interface) {
         ifreq request = request_for(interface.bridge);
         request.ifr_ifindex = static_cast<int>(::if_nametoindex(interface.name.c_str()));

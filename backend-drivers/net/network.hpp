@@ -26,16 +26,17 @@ struct Interface {
 class Network {
 public:
     virtual ~Network() = default;
-    /// Opens one queue more of a tap device, which is made when there is none of this name. It is gone when the last of
-    /// its queues is closed, so nothing is left of a process that died. The descriptor does not block.
-    virtual Descriptor open_queue(const std::string& name) = 0;
-    /// Sets the interface up as said, with its carrier off: a guest is not there yet.
-    virtual void plug(int queue, const Interface& interface) = 0;
+    /// Makes a tap device, up and with its carrier off: a guest is not there yet. It is gone when the last of its
+    /// queues is closed, so nothing is left of a process that died. Refuses a name that is taken: it may be another
+    /// guest's. Returns the first queue, a descriptor that does not block.
+    virtual Descriptor make(const Interface& interface) = 0;
+    /// Another queue of a device that was made.
+    virtual Descriptor add_queue(const std::string& name) = 0;
     /// The guest is there. For the whole interface, by any of its queues.
     virtual void carrier_on(int queue, const TapOffloads& offloads) = 0;
 };
 
-/// Opens nothing yet. A missing module tun is reported by open_queue().
+/// Opens nothing yet. A missing module tun is reported by make().
 std::unique_ptr<Network> open_network();
 
 } // namespace domus::net

@@ -93,9 +93,7 @@ asio::awaitable<void> Vif::plug() {
     interface.bridge = bridge.value_or("");
     interface.mtu = static_cast<std::uint32_t>(
         std::min<std::uint64_t>(backend::to_number(mtu.value_or("0")).value_or(0), longest_packet));
-    Descriptor queue = network_.open_queue(interface.name);
-    network_.plug(queue.get(), interface);
-    first_ = std::move(queue);
+    first_ = network_.make(interface);
     interface_ = interface.name;
 }
 
@@ -178,7 +176,7 @@ asio::awaitable<QueueNodes> Vif::read_queue(std::string prefix) {
 
 std::shared_ptr<Queue> Vif::make_queue(unsigned number, const QueueNodes& nodes, const Queue::Settings& settings) {
     const auto count = [&](const char* what) { return stats_.count(fmt::format("q{}.{}", number, what)); };
-    Descriptor tap = number == 0 ? std::move(first_) : network_.open_queue(interface_);
+    Descriptor tap = number == 0 ? std::move(first_) : network_.add_queue(interface_);
     return std::make_shared<Queue>(device_, nodes, tap.release(), settings,
                                    TxQueue::Counts{.packets = count("tx_packets"),
                                                    .bytes = count("tx_bytes"),

@@ -17,7 +17,7 @@ def test_ping_and_tcp_both_ways(dom0):
     assert int(dom0.in_guest("net", "cat /sys/class/net/eth0/statistics/rx_packets")) < 9000
     dom0.tool("destroy net")
     dom0.wait_gone("net")
-    dom0.until(f"! ls /sys/class/net/xenbr0/brif | grep -q vif", 30)
+    assert "vif" not in dom0.ok("ls /sys/class/net/xenbr0/brif"), "an interface is left"
 
 
 @only(tools="domus")
@@ -34,9 +34,10 @@ def test_a_foreign_address_is_not_let_through(dom0):
 def test_unplugged_and_plugged_again(dom0):
     guest(dom0, "plug")
     for _ in range(2):
-        detach(dom0, "plug")
+        assert "domus-vif" in dom0.tool("network-list plug --json")
+        dom0.tool("network-detach plug 0")
         dom0.until("/usr/lib/domus/guest-run plug 10 '[ ! -e /sys/class/net/eth0 ]'", 60)
-        dom0.until("! ls /sys/class/net/xenbr0/brif | grep -q vif", 30)
+        assert "vif" not in dom0.ok("ls /sys/class/net/xenbr0/brif"), "an interface is left"
         attach(dom0, "plug")
         up(dom0, "plug")
     destroy(dom0, "plug")
@@ -60,9 +61,8 @@ def test_killed_during_a_transfer(dom0):
 
 
 def guest(dom0, name):
-    dom0.guest(name)
+    dom0.guest(name, vif=[f"mac={MAC},bridge=xenbr0,backendtype=domus"])
     dom0.wait_guest(name)
-    attach(dom0, name)
     up(dom0, name)
 
 
@@ -73,20 +73,7 @@ def up(dom0, name):
 
 
 def attach(dom0, name):
-    domid = dom0.domid(name)
-    back, front = f"/local/domain/0/backend/domus-vif/{domid}/0", f"/local/domain/{domid}/device/vif/0"
-    dom0.ok(f"xenstore-write {back}/frontend {front} {back}/frontend-id {domid} {back}/online 1 {back}/mac {MAC}"
-            f" {back}/bridge xenbr0 {back}/handle 0 {back}/state 1 && xenstore-chmod -r {back} n0 r{domid}"
-            f" && xenstore-write {front}/backend {back} {front}/backend-id 0 {front}/handle 0 {front}/mac {MAC}"
-            f" && xenstore-chmod -r {front} n{domid} r0 && xenstore-write {front}/state 1")
-
-
-def detach(dom0, name):
-    domid = dom0.domid(name)
-    back, front = f"/local/domain/0/backend/domus-vif/{domid}/0", f"/local/domain/{domid}/device/vif/0"
-    dom0.ok(f"xenstore-write {back}/online 0 {back}/state 5")
-    dom0.until(f"[ $(xenstore-read {back}/state) = 6 ]", 60)
-    dom0.ok(f"xenstore-rm {front} && xenstore-rm {back}")
+    dom0.tool(f"network-attach {name} mac={MAC} bridge=xenbr0 backendtype=domus")
 
 
 def transfer(dom0, name, mib):

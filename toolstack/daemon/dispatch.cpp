@@ -155,8 +155,9 @@ Answer block_attach(Dispatcher& d, const Request& request, engine::Progress) {
 Answer network_attach(Dispatcher& d, const Request& request, engine::Progress) {
     const std::uint16_t domid = co_await d.engine.resolve(request.network_attach().domain());
     model::Vif vif = proto::to_model(request.network_attach().vif());
+    const std::string kind = engine::backend_kind(vif);
     const std::uint32_t devid = co_await d.engine.attach_vif(domid, std::move(vif));
-    co_return attached("vif", domid, devid);
+    co_return attached(kind, domid, devid);
 }
 
 Answer block_detach(Dispatcher& d, const Request& request, engine::Progress) {

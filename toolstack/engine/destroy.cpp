@@ -99,7 +99,8 @@ asio::awaitable<void> Engine::detach(std::uint16_t domid, std::string kind, std:
         id.devid = co_await blocks_.find(domid, device);
     else
         id.devid = co_await networks_.find(domid, device);
-    const auto mac = co_await s_.store.try_read(backend_path(kind, id.domid, id.devid) + "/mac");
+    const std::string backend = co_await backend_kind(s_.store, kind, id);
+    const auto mac = co_await s_.store.try_read(backend_path(backend, id.domid, id.devid) + "/mac");
     const Closing how = force ? Closing::ByForce : Closing::ByGuest;
     bool closed = false;
     if (disk)

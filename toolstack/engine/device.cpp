@@ -4,6 +4,7 @@
 #include "toolstack/engine/device.hpp"
 
 #include <fmt/format.h>
+#include <set>
 #include <stdexcept>
 
 namespace domus::engine {
@@ -25,24 +26,45 @@ asio::awaitable<std::vector<std::uint32_t>> numbered_children(xenstore::Client& 
     co_return numbers;
 }
 
+/// What to do when a backend driver does not answer.
+std::string remedy(const std::string& kind) {
+    if (kind == "domus-vif")
+        return "is domus-netd running? Its log is /var/log/domus/domus-netd.log";
+    return fmt::format("load it (modprobe {}) and look into dom0's kernel log (dmesg)",
+                       kind == "vbd" ? "xen-blkback" : "xen-netback");
+}
+
 } // namespace
 
 asio::awaitable<std::vector<DeviceId>> devices_of(xenstore::Client& store, std::string kind, std::uint16_t domid) {
     std::vector<DeviceId> out;
-    const auto devids = co_await numbered_children(store, fmt::format("/local/domain/0/backend/{}/{}", kind, domid));
-    for (const auto devid : devids)
-        out.push_back(DeviceId{domid, devid});
+    for (const char* whose : {"", "domus-"}) {
+        std::string path = fmt::format("/local/domain/0/backend/{}{}/{}", whose, kind, domid);
+        const auto devids = co_await numbered_children(store, std::move(path));
+        for (const auto devid : devids)
+            out.push_back(DeviceId{domid, devid});
+    }
     co_return out;
 }
 
 asio::awaitable<std::vector<DeviceId>> all_devices(xenstore::Client& store, std::string kind) {
     std::vector<DeviceId> out;
-    const auto domids = co_await numbered_children(store, "/local/domain/0/backend/" + kind);
+    std::set<std::uint32_t> domids;
+    for (const char* whose : {"", "domus-"}) {
+        std::string path = fmt::format("/local/domain/0/backend/{}{}", whose, kind);
+        const auto some = co_await numbered_children(store, std::move(path));
+        domids.insert(some.begin(), some.end());
+    }
     for (const auto domid : domids) {
         const auto some = co_await devices_of(store, kind, std::uint16_t(domid));
         out.insert(out.end(), some.begin(), some.end());
     }
     co_return out;
+}
+
+asio::awaitable<std::string> backend_kind(xenstore::Client& store, std::string kind, DeviceId id) {
+    const auto ours = co_await store.try_read(backend_path("domus-" + kind, id.domid, id.devid) + "/frontend");
+    co_return ours ? "domus-" + kind : kind;
 }
 
 asio::awaitable<void> wait_backend(xenstore::Client& store, std::string kind, DeviceId id,
@@ -54,15 +76,13 @@ asio::awaitable<void> wait_backend(xenstore::Client& store, std::string kind, De
     const bool answered = co_await wait_state(store, path + "/state", taken, limit);
     // Kept out of a condition: g++ 12 mistranslates a co_await behind && there.
     const XenbusState state = co_await read_state(store, path + "/state");
-    if (answered && state == XenbusState::InitWait)
+    // Ours needs nothing more from domusd, so that a quick guest may be connected by now.
+    if (answered && (state == XenbusState::InitWait || state == XenbusState::Connected))
         co_return;
     const auto error =
         co_await store.try_read(fmt::format("/local/domain/0/error/backend/{}/{}/{}/error", kind, id.domid, id.devid));
-    const char* module = kind == "vbd" ? "xen-blkback" : "xen-netback";
-    throw std::runtime_error(
-        fmt::format("dom0's driver for {} devices did not take {} within {} s{}; load it (modprobe "
-                    "{}) and look into dom0's kernel log (dmesg)",
-                    kind, path, limit.count() / 1000, error ? ": " + *error : "", module));
+    throw std::runtime_error(fmt::format("dom0's driver for {} devices did not take {} within {} s{}; {}", kind, path,
+                                         limit.count() / 1000, error ? ": " + *error : "", remedy(kind)));
 }
 
 asio::awaitable<bool> close_device(xenstore::Client& store, std::string kind, DeviceId id, Closing how,

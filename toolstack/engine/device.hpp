@@ -25,11 +25,14 @@ struct DeviceId {
     std::uint32_t devid = 0;
 };
 
-/// Devices of one guest, or of all, that have a backend of `kind` in dom0.
+/// Devices of one guest, or of all, that have a backend of `kind` ("vbd", "vif") in dom0, Linux's or ours.
 asio::awaitable<std::vector<DeviceId>> devices_of(xenstore::Client& store, std::string kind, std::uint16_t domid);
 asio::awaitable<std::vector<DeviceId>> all_devices(xenstore::Client& store, std::string kind);
 
-/// Waits until dom0's backend driver has taken the new device (InitWait). Throws with what to do when it does not.
+/// `kind`, or "domus-" and `kind` when it is our backend that has this device.
+asio::awaitable<std::string> backend_kind(xenstore::Client& store, std::string kind, DeviceId id);
+
+/// Waits until dom0's backend driver has taken the new device (InitWait, or on). Throws with what to do when it does not.
 asio::awaitable<void> wait_backend(xenstore::Client& store, std::string kind, DeviceId id,
                                    std::chrono::milliseconds limit);
 

@@ -1,4 +1,4 @@
-// Network cards of guests, served by Linux's xen-netback, on a bridge. Owner: the engine. No lock.
+// Network cards of guests, served by Linux's xen-netback or by domus-netd, on a bridge. Owner: the engine. No lock.
 #include <utility>
 
 #include "toolstack/engine/network.hpp"
@@ -16,14 +16,25 @@ namespace domus::engine {
 
 namespace {
 
-/// Without vifname: connect() writes it once the interface is called so.
+/// What each backend wants to itself.
+void add_own_nodes(Nodes& nodes, const model::Vif& vif) {
+    if (vif.backend == model::Backend::Kernel) {
+        // xen-netback refuses a device without this node; nothing runs it, domusd does the script's work.
+        nodes.emplace_back("script", "/etc/xen/scripts/vif-bridge");
+        nodes.emplace_back("hotplug-status", ""); // and vifname, which connect() writes once the interface is called so
+        return;
+    }
+    if (!vif.vifname.empty())
+        nodes.emplace_back("vifname", vif.vifname);
+    if (vif.mtu)
+        nodes.emplace_back("mtu", std::to_string(*vif.mtu));
+}
+
 Nodes backend_nodes(DeviceId id, const model::Vif& vif) {
     Nodes nodes;
     nodes.emplace_back("frontend", frontend_path("vif", id.domid, id.devid));
     nodes.emplace_back("frontend-id", std::to_string(id.domid));
     nodes.emplace_back("online", "1");
-    // xen-netback refuses a device without this node; nothing runs it, domusd does the script's work.
-    nodes.emplace_back("script", "/etc/xen/scripts/vif-bridge");
     nodes.emplace_back("mac", model::to_string(*vif.mac));
     nodes.emplace_back("bridge", vif.bridge);
     if (!vif.ip.empty())
@@ -32,14 +43,14 @@ Nodes backend_nodes(DeviceId id, const model::Vif& vif) {
         nodes.emplace_back("rate", fmt::format("{},{}", vif.rate->bytes, vif.rate->interval_us));
     nodes.emplace_back("handle", std::to_string(id.devid));
     nodes.emplace_back("type", "vif");
-    nodes.emplace_back("hotplug-status", "");
+    add_own_nodes(nodes, vif);
     nodes.emplace_back("state", state_text(XenbusState::Initialising));
     return nodes;
 }
 
 Nodes frontend_nodes(DeviceId id, const model::Vif& vif) {
     Nodes nodes;
-    nodes.emplace_back("backend", backend_path("vif", id.domid, id.devid));
+    nodes.emplace_back("backend", backend_path(backend_kind(vif), id.domid, id.devid));
     nodes.emplace_back("backend-id", "0");
     nodes.emplace_back("handle", std::to_string(id.devid));
     nodes.emplace_back("mac", model::to_string(*vif.mac));
@@ -52,9 +63,13 @@ Nodes frontend_nodes(DeviceId id, const model::Vif& vif) {
 
 } // namespace
 
+std::string backend_kind(const model::Vif& vif) {
+    return vif.backend == model::Backend::Kernel ? "vif" : "domus-vif";
+}
+
 asio::awaitable<void> Networks::check(model::Vif vif) {
-    if (vif.backend != model::Backend::Kernel)
-        throw std::runtime_error(fmt::format("vif: backendtype={} has no driver here; use kernel", vif.backend_type));
+    if (vif.backend == model::Backend::Kernel && !host_.has_backend_driver("vif"))
+        throw std::runtime_error("dom0's kernel has no network backend loaded; run: modprobe xen-netback");
     if (!host_.is_bridge(vif.bridge))
         throw std::runtime_error(fmt::format("vif: there is no bridge {0} in dom0; make it (ip link add name {0} type "
                                              "bridge && ip link set {0} up) or name another by bridge=",
@@ -64,7 +79,8 @@ asio::awaitable<void> Networks::check(model::Vif vif) {
     const std::string mac = model::to_string(*vif.mac);
     const auto others = co_await all_devices(store_, "vif");
     for (const auto& other : others) {
-        const std::string path = backend_path("vif", other.domid, other.devid);
+        const std::string kind = co_await backend_kind(store_, "vif", other);
+        const std::string path = backend_path(kind, other.domid, other.devid);
         const auto their_mac = co_await store_.try_read(path + "/mac");
         const auto their_bridge = co_await store_.try_read(path + "/bridge");
         if (their_mac != mac || their_bridge != vif.bridge)
@@ -95,7 +111,7 @@ asio::awaitable<std::uint32_t> Networks::attach(std::uint16_t domid, model::Vif 
         vif.mac = model::make_mac();
     co_await check(vif);
     const DeviceId id = co_await choose_id(domid, vif);
-    const std::string back = backend_path("vif", id.domid, id.devid);
+    const std::string kind = backend_kind(vif), back = backend_path(kind, id.domid, id.devid);
     co_await with_undo([&](UndoStack& undo) -> asio::awaitable<void> {
         undo.push(fmt::format("network card {}", id.devid),
                   [this, id]() -> asio::awaitable<void> { co_await detach(id, Closing::ByForce); });
@@ -103,8 +119,9 @@ asio::awaitable<std::uint32_t> Networks::attach(std::uint16_t domid, model::Vif 
         Nodes frontend = frontend_nodes(id, vif);
         co_await write_device(store_, id.domid, back, std::move(backend), frontend_path("vif", id.domid, id.devid),
                               std::move(frontend));
-        co_await wait_backend(store_, "vif", id, patience_.backend);
-        co_await connect(id, vif);
+        co_await wait_backend(store_, kind, id, patience_.backend);
+        if (vif.backend == model::Backend::Kernel) // domus-netd has put its interface on the bridge itself
+            co_await connect(id, vif);
     });
     co_return id.devid;
 }
@@ -126,14 +143,15 @@ asio::awaitable<void> Networks::connect(DeviceId id, const model::Vif& vif) {
 }
 
 asio::awaitable<bool> Networks::detach(DeviceId id, Closing how) {
-    const auto name = co_await store_.try_read(backend_path("vif", id.domid, id.devid) + "/vifname");
-    const bool closed = co_await close_device(store_, "vif", id, how, patience_);
+    const std::string kind = co_await backend_kind(store_, "vif", id);
+    const auto name = co_await store_.try_read(backend_path(kind, id.domid, id.devid) + "/vifname");
+    const bool closed = co_await close_device(store_, kind, id, how, patience_);
     if (!closed && how == Closing::ByGuest)
         co_return false;
     if (!closed)
         spdlog::warn("domain {}: network card {} did not close in time, its nodes are removed all the same", id.domid,
                      id.devid);
-    co_await remove_device(store_, "vif", id);
+    co_await remove_device(store_, kind, id);
     const std::string interface = name.value_or(fmt::format("vif{}.{}", id.domid, id.devid));
     const auto removed = [&] { return !host_.has_interface(interface); };
     const bool gone = co_await poll_until(removed, patience_.release);
@@ -148,7 +166,8 @@ asio::awaitable<std::vector<NetworkState>> Networks::list(std::uint16_t domid) {
     for (const auto& id : devices) {
         NetworkState card;
         card.devid = id.devid;
-        card.backend = backend_path("vif", id.domid, id.devid);
+        const std::string kind = co_await backend_kind(store_, "vif", id);
+        card.backend = backend_path(kind, id.domid, id.devid);
         const std::string front = frontend_path("vif", id.domid, id.devid);
         const auto mac = co_await store_.try_read(card.backend + "/mac");
         const auto bridge = co_await store_.try_read(card.backend + "/bridge");

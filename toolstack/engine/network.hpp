@@ -1,4 +1,4 @@
-// Network cards of guests, served by Linux's xen-netback, on a bridge. Owner: the engine. No lock; the guest's turn is
+// Network cards of guests, served by Linux's xen-netback or by domus-netd, on a bridge. Owner: the engine. No lock; the guest's turn is
 // held by the caller.
 #pragma once
 
@@ -16,6 +16,9 @@ struct NetworkState {
     XenbusState state = XenbusState::Absent;
     std::uint32_t tx_port = 0, rx_port = 0, tx_ring = 0, rx_ring = 0; // as the guest says; 0: not yet
 };
+
+/// "vif" or "domus-vif": whose backend this card wants.
+std::string backend_kind(const model::Vif& vif);
 
 class Networks {
 public:

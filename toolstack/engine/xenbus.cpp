@@ -13,6 +13,8 @@
 
 namespace domus::engine {
 
+constexpr std::string_view our_kinds = "domus-";
+
 std::string domain_path(std::uint16_t domid) {
     return fmt::format("/local/domain/{}", domid);
 }
@@ -22,6 +24,7 @@ std::string backend_path(std::string_view kind, std::uint16_t domid, std::uint32
 }
 
 std::string frontend_path(std::string_view kind, std::uint16_t domid, std::uint32_t devid) {
+    kind.remove_prefix(kind.starts_with(our_kinds) ? our_kinds.size() : 0);
     return fmt::format("/local/domain/{}/device/{}/{}", domid, kind, devid);
 }
 

@@ -30,7 +30,8 @@ enum class XenbusState : unsigned {
 };
 
 std::string domain_path(std::uint16_t domid);
-/// `kind` is "vbd" or "vif".
+/// `kind` is "vbd" or "vif" for Linux's backends, "domus-vif" for one of ours: Linux's must not look at that one. The
+/// guest's side is the same for both.
 std::string backend_path(std::string_view kind, std::uint16_t domid, std::uint32_t devid);
 std::string frontend_path(std::string_view kind, std::uint16_t domid, std::uint32_t devid);
 

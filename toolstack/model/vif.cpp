@@ -27,13 +27,13 @@ std::string interface_name(std::string_view value, std::string_view key) {
 }
 
 void set_backend_type(Vif& vif, std::string_view value) {
-    if (value == "kernel" || value == "vif")
+    if (value == "linux" || value == "kernel" || value == "vif")
         vif.backend = Backend::Kernel;
     else if (value == "user" || value == "domus")
         vif.backend = Backend::User;
     else
         throw ValueError(0, fmt::format("backendtype {} is not there", in_quotes(value)),
-                         "use kernel, or leave backendtype= out");
+                         "use domus or linux, or leave backendtype= out");
     vif.backend_type = value;
 }
 

@@ -19,7 +19,11 @@ struct FakeNetwork : Network {
     TapOffloads offloads;
     unsigned carriers = 0;
 
-    Descriptor open_queue(const std::string& name) override {
+    Descriptor make(const Interface& interface) override {
+        plugged = interface;
+        return add_queue(interface.name);
+    }
+    Descriptor add_queue(const std::string& name) override {
         int ends[2];
         if (::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, ends) != 0) {
             throw std::runtime_error("socketpair");
@@ -28,7 +32,6 @@ struct FakeNetwork : Network {
         host.emplace_back(ends[0]);
         return Descriptor(ends[1]);
     }
-    void plug(int, const Interface& interface) override { plugged = interface; }
     void carrier_on(int, const TapOffloads& wanted) override {
         offloads = wanted;
         ++carriers;

@@ -76,6 +76,19 @@ TEST(CreateFails, NoDriverTakesTheDevice) {
     EXPECT_EQ(world.traces(), before);
 }
 
+TEST(CreateFails, OurNetworkBackendDoesNotAnswer) {
+    Patience patience;
+    patience.backend = std::chrono::milliseconds(20);
+    World world(patience);
+    world.kernel->takes_devices = false;
+    const auto before = world.traces();
+    auto guest = world.guest("web");
+    guest.disks.clear();
+    guest.vifs[0].backend = model::Backend::User;
+    EXPECT_THAT(world.failure(world.engine->create(guest, false, {})), HasSubstr("is domus-netd running?"));
+    EXPECT_EQ(world.traces(), before);
+}
+
 TEST(CreateFails, TheDriverCannotOpenTheDisk) {
     Patience patience;
     patience.backend = std::chrono::milliseconds(200);

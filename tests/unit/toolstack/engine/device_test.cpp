@@ -72,6 +72,22 @@ TEST_F(DeviceTest, ACardComesAndGoes) {
     EXPECT_EQ(record().vifs.size(), 1u);
 }
 
+TEST_F(DeviceTest, ACardOfOurBackendComesAndGoes) {
+    EXPECT_EQ(attach(vif("mac=00:16:3e:0a:0b:0c,vifname=web1,mtu=9000,backendtype=domus")), 1u);
+    EXPECT_TRUE(world.host.interfaces.contains("web1"));
+    const auto cards = world.run(world.engine->networks().list(domid));
+    ASSERT_EQ(cards.size(), 2u);
+    EXPECT_EQ(cards[1].backend, "/local/domain/0/backend/domus-vif/1/1");
+    EXPECT_EQ(cards[1].state, XenbusState::Connected);
+    EXPECT_EQ(world.store->read("/local/domain/1/device/vif/1/backend"), cards[1].backend);
+    EXPECT_EQ(world.store->read(cards[1].backend + "/mtu"), "9000");
+    EXPECT_FALSE(world.store->read(cards[1].backend + "/script"));
+    EXPECT_THAT(world.failure(world.engine->attach_vif(domid, vif("mac=00:16:3e:0a:0b:0c"))), HasSubstr("is in use"));
+    EXPECT_EQ(detach("vif", "00:16:3e:0a:0b:0c"), "");
+    EXPECT_EQ(world.traces(), before);
+    EXPECT_EQ(record().vifs.size(), 1u);
+}
+
 TEST_F(DeviceTest, ACardIsNamedByItsMacInEitherCase) {
     attach(vif("mac=00:16:3e:0a:0b:0c"));
     EXPECT_EQ(detach("vif", "00:16:3E:0A:0B:0C"), "");

@@ -18,7 +18,7 @@ std::string interface_of(std::uint16_t domid, std::uint32_t devid) {
 void FakeKernel::react() {
     for (bool moved = true; moved;) {
         moved = false;
-        for (const std::string kind : {"vbd", "vif"})
+        for (const std::string kind : {"vbd", "vif", "domus-vif"})
             for (const auto& domid : store_.children(fmt::format("{}/{}", backends, kind)))
                 for (const auto& devid : store_.children(fmt::format("{}/{}/{}", backends, kind, domid)))
                     moved |= step(kind, std::uint16_t(*to_number(domid)), *to_number(devid));
@@ -28,7 +28,7 @@ void FakeKernel::react() {
         if (!alive("vbd", device.first, device.second))
             take_down("vbd", device.first, device.second);
     for (const auto& device : std::set(cards_))
-        if (!alive("vif", device.first, device.second))
+        if (!alive("vif", device.first, device.second) && !alive("domus-vif", device.first, device.second))
             take_down("vif", device.first, device.second);
 }
 
@@ -45,14 +45,15 @@ bool FakeKernel::step(const std::string& kind, std::uint16_t domid, std::uint32_
         return true;
     };
     if (backend == "1" && takes_devices) {
-        if (kind == "vif")
+        if (kind != "vbd")
             set_up(kind, domid, devid);
         return move(back, "2");
     }
-    const bool plugged = kind == "vif" || store_.read(back + "/physical-device");
+    const bool plugged = kind != "vbd" || store_.read(back + "/physical-device");
     if (backend == "2" && kind == "vbd" && plugged && opens_disks)
         set_up(kind, domid, devid);
-    if (backend == "2" && frontend == "1" && guests_connect && store_.read(back + "/hotplug-status") == "connected")
+    const bool hotplugged = kind == "domus-vif" || store_.read(back + "/hotplug-status") == "connected";
+    if (backend == "2" && frontend == "1" && guests_connect && hotplugged)
         return move(front, "4");
     if (backend == "2" && frontend == "4")
         return move(back, "4");
@@ -70,7 +71,10 @@ void FakeKernel::set_up(const std::string& kind, std::uint16_t domid, std::uint3
         host_.opened.emplace(std::pair(domid, devid),
                              store_.read(backend_path(kind, domid, devid) + "/node").value_or(""));
     } else if (makes_interfaces) {
-        host_.interfaces.insert(interface_of(domid, devid));
+        const auto name = kind == "vif" ? std::nullopt : store_.read(backend_path(kind, domid, devid) + "/vifname");
+        host_.interfaces.insert(name.value_or(interface_of(domid, devid)));
+        if (name)
+            host_.names[interface_of(domid, devid)] = *name;
         cards_.emplace(domid, devid);
     }
 }
