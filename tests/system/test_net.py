@@ -7,7 +7,9 @@ ADDRESS = "10.9.0.5"
 
 @only(tools="domus")
 def test_ping_and_tcp_both_ways(dom0):
-    guest(dom0, "net")
+    guest(dom0, "net", vcpus=2)
+    front = f"/local/domain/{dom0.domid('net')}/device/vif/0"
+    assert dom0.ok(f"xenstore-read {front}/multi-queue-num-queues").strip() == "2"
     assert "vif" in dom0.ok("ls /sys/class/net/xenbr0/brif")
     dom0.in_guest("net", "ping -c 3 -W 5 10.9.0.1")
     dom0.ok(f"ping -c 2 -s 6000 -W 5 {ADDRESS}")  # fragments, more than a page in all
@@ -39,6 +41,14 @@ def test_a_foreign_address_and_plugging(dom0):
 
 
 @only(tools="domus")
+def test_our_frontend_on_it(dom0):
+    guest(dom0, "ours", "domus.frontends=domus")
+    dom0.in_guest("ours", "ping -c 3 -W 5 10.9.0.1")
+    assert transfer(dom0, "ours", 4) and transfer_up(dom0, "ours", 4)
+    destroy(dom0, "ours")
+
+
+@only(tools="domus")
 def test_killed_during_a_transfer(dom0):
     """Packets may be lost, the connection may not: TCP repeats what was on its way."""
     guest(dom0, "kn")
@@ -55,8 +65,8 @@ def test_killed_during_a_transfer(dom0):
     destroy(dom0, "kn")
 
 
-def guest(dom0, name):
-    dom0.guest(name, vif=[f"mac={MAC},bridge=xenbr0,backendtype=domus"])
+def guest(dom0, name, options="", **keys):
+    dom0.guest(name, options, vif=[f"mac={MAC},bridge=xenbr0,backendtype=domus"], **keys)
     dom0.wait_guest(name)
     up(dom0, name)
 
