@@ -10,10 +10,12 @@
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/signal_set.hpp>
 #include <fmt/format.h>
+#include <linux/capability.h>
 #include <spdlog/sinks/stdout_sinks.h>
 #include <spdlog/spdlog.h>
 
 #include "backend-drivers/common/directory.hpp"
+#include "backend-drivers/common/privileges.hpp"
 #include "backend-drivers/net/vif.hpp"
 
 namespace {
@@ -55,6 +57,7 @@ public:
     asio::awaitable<void> run() {
         access_ = backend::open_guest_access(executor_);
         store_ = co_await domus::xenstore::Client::connect(options_.store);
+        backend::keep_only({CAP_NET_ADMIN}); // makes tap devices and puts them on bridges
         auto home = co_await backend::own_home(*store_);
         backend::Directory directory(store_, std::move(home), domus::net::device_type,
                                      [this](backend::DeviceId id) { serve(std::move(id)); });

@@ -11,6 +11,8 @@ def test_ping_and_tcp_both_ways(dom0):
     front = f"/local/domain/{dom0.domid('net')}/device/vif/0"
     assert dom0.ok(f"xenstore-read {front}/multi-queue-num-queues").strip() == "2"
     assert "vif" in dom0.ok("ls /sys/class/net/xenbr0/brif")
+    rights = dom0.ok("grep CapEff /proc/$(pidof domus-netd)/status").split()[1]
+    assert int(rights, 16) == 1 << 12, "more rights than CAP_NET_ADMIN"
     dom0.in_guest("net", "ping -c 3 -W 5 10.9.0.1")
     dom0.ok(f"ping -c 2 -s 6000 -W 5 {ADDRESS}")  # fragments, more than a page in all
     down, up = transfer(dom0, "net", 16), transfer_up(dom0, "net", 16)
