@@ -52,7 +52,8 @@ struct Options {
 
 class Daemon {
 public:
-    Daemon(asio::any_io_executor executor, Options options) : executor_(std::move(executor)), options_(options) {}
+    Daemon(asio::any_io_executor executor, Options options)
+        : executor_(std::move(executor)), options_(std::move(options)) {}
 
     asio::awaitable<void> run() {
         access_ = backend::open_guest_access(executor_);

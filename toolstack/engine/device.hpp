@@ -32,7 +32,8 @@ asio::awaitable<std::vector<DeviceId>> all_devices(xenstore::Client& store, std:
 /// `kind`, or "domus-" and `kind` when it is our backend that has this device.
 asio::awaitable<std::string> backend_kind(xenstore::Client& store, std::string kind, DeviceId id);
 
-/// Waits until dom0's backend driver has taken the new device (InitWait, or on). Throws with what to do when it does not.
+/// Waits until dom0's backend driver has taken the new device (InitWait, or on). Throws with what to do when it does
+/// not.
 asio::awaitable<void> wait_backend(xenstore::Client& store, std::string kind, DeviceId id,
                                    std::chrono::milliseconds limit);
 

@@ -1,5 +1,5 @@
-// Network cards of guests, served by Linux's xen-netback or by domus-netd, on a bridge. Owner: the engine. No lock; the guest's turn is
-// held by the caller.
+// Network cards of guests, served by Linux's xen-netback or by domus-netd, on a bridge. Owner: the engine. No lock; the
+// guest's turn is held by the caller.
 #pragma once
 
 #include "toolstack/engine/device.hpp"
