@@ -11,14 +11,19 @@ CPUS ?= 1
 MEM ?= 2048
 DOM0_MEM ?= 768
 KERNEL ?= linux-image-amd64
+# Kernels that can be guests only: built without dom0 support (cloud, ours), or hanging as dom0 above Xen, too (rt).
+DOM0_KERNEL ?= $(if $(filter patched %-cloud-amd64 %-rt-amd64,$(KERNEL)),linux-image-amd64,$(KERNEL))
 CONFIG ?= small
 TIMEOUT ?= 600
 J ?= $(shell nproc)
-export HYPERVISOR TOOLS ACCEL CPUS MEM DOM0_MEM KERNEL DEMO TIMEOUT TEST
+export HYPERVISOR TOOLS ACCEL CPUS MEM DOM0_MEM KERNEL DOM0_KERNEL DEMO TIMEOUT TEST
 
 # A kernel given as a file, or ours, runs with the default package's modules.
-KERNEL_PACKAGE := $(if $(filter patched,$(KERNEL))$(wildcard $(KERNEL)),linux-image-amd64,$(KERNEL))
-images = python3 packaging/dom0/build.py --kernel build/cache/kernel/$(KERNEL_PACKAGE) --product build/product --frontends build/frontends/$(KERNEL_PACKAGE) --out build/images
+package_of = $(if $(filter patched,$(1))$(wildcard $(1)),linux-image-amd64,$(1))
+KERNEL_PACKAGE := $(call package_of,$(KERNEL))
+KERNEL_IMAGE := $(if $(filter patched,$(KERNEL)),build/guest-kernel/patched-small/vmlinuz,$(if $(wildcard $(KERNEL)),$(KERNEL),build/cache/kernel/$(KERNEL)/vmlinuz))
+images = python3 packaging/dom0/build.py --kernel build/cache/kernel/$(call package_of,$(DOM0_KERNEL)) --guest build/cache/kernel/$(KERNEL_PACKAGE) \
+	--guest-kernel $(KERNEL_IMAGE) --frontends build/frontends/$(KERNEL_PACKAGE) --product build/product --out build/images
 
 .PHONY: help all packages product check kernel guest-kernel frontends xen images run iso test test-long bench bench-explain lint format clean
 
@@ -33,6 +38,7 @@ help: ## this text
 	@echo "  CPUS=1 MEM=2048     processors and memory (MiB) of the machine"
 	@echo "  DOM0_MEM=768        memory of dom0 (MiB)"
 	@echo "  KERNEL=linux-image-amd64   Debian package of the kernel for dom0 and domU, patched (make guest-kernel), or the path of a kernel image"
+	@echo "  DOM0_KERNEL=        dom0's, if it is another (default for cloud, rt and patched kernels: linux-image-amd64)"
 	@echo "  CONFIG=small        make guest-kernel: small (PV first, all built in) or debian (Debian's own configuration)"
 	@echo "  SERIES=plain        make guest-kernel: without our series, to measure against"
 	@echo "  DEMO=1              make run: run the demo and power off even on a terminal (exit status 0: all of it worked)"
@@ -56,6 +62,7 @@ check: packages
 
 kernel: packages ## fetch Debian's stock kernel into build/cache
 	@packaging/fetch.sh kernel $(KERNEL_PACKAGE)
+	@packaging/fetch.sh kernel $(call package_of,$(DOM0_KERNEL))
 
 guest-kernel: packages ## build the small guest kernel with our series into build/guest-kernel (docs/guest-kernel.md)
 	@J=$(J) guest-patches/build.sh $(if $(filter plain,$(SERIES)),--plain) --config $(CONFIG)

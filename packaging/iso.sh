@@ -4,8 +4,9 @@
 set -euo pipefail
 top=$(realpath "$(dirname "$0")/..")
 hypervisor=$(realpath "$1") out=$(realpath -m "$2") options=${3:-} image=${4:-$top/build/images/dom0-domus.img}
-kernel=$top/build/cache/kernel/${KERNEL:-linux-image-amd64}/vmlinuz
-[ -f "${KERNEL:-}" ] && kernel=$KERNEL
+name=${DOM0_KERNEL:-${KERNEL:-linux-image-amd64}}
+kernel=$top/build/cache/kernel/$name/vmlinuz
+[ -f "$name" ] && kernel=$name
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 mkdir -p "$work/boot/grub"

@@ -5,7 +5,7 @@ Settings come from the environment (the Makefile passes its variables on):
   HYPERVISOR  domus (default), xen, or the path of a multiboot image
   ACCEL       auto (default), kvm, tcg      CPUS, MEM (MiB), DOM0_MEM (MiB)
   KERNEL      Debian package of the kernel, patched (`make guest-kernel`), or the path of a kernel image (modules of
-              the last two: the default kernel's)
+              the last two: the default kernel's)      DOM0_KERNEL  dom0's, if it is another
   TOOLS       dom0's programs: domus (default; Debian's if HYPERVISOR=xen) or xen
 """
 import dataclasses
@@ -30,6 +30,7 @@ class Settings:
     mem: int = 2048
     dom0_mem: int = 768
     kernel: str = "linux-image-amd64"
+    dom0_kernel: str = ""
     icount: bool = False
     plugin: str = ""  # a TCG plugin and its arguments, with icount
 
@@ -49,15 +50,19 @@ class Settings:
         names = {"domus": f"{BUILD}/domus.elf", "xen": f"{BUILD}/cache/xen/xen.elf"}
         return existing(names.get(self.hypervisor, self.hypervisor), "the hypervisor", "make HYPERVISOR=domus|xen")
 
-    def kernel_image(self):
-        if os.path.isfile(self.kernel):
-            return self.kernel
-        if self.kernel == "patched":
-            return existing(f"{BUILD}/guest-kernel/patched-small/vmlinuz", "the guest kernel", "make guest-kernel")
-        return existing(f"{BUILD}/cache/kernel/{self.kernel}/vmlinuz", "the kernel", "make kernel")
+    def dom0_kernel_image(self):
+        return kernel_image(self.dom0_kernel or self.kernel)
 
     def dom0_image(self):
         return existing(f"{BUILD}/images/dom0-{self.tools}.img", "dom0's RAM disk", "make")
+
+
+def kernel_image(kernel):
+    if os.path.isfile(kernel):
+        return kernel
+    if kernel == "patched":
+        return existing(f"{BUILD}/guest-kernel/patched-small/vmlinuz", "the guest kernel", "make guest-kernel")
+    return existing(f"{BUILD}/cache/kernel/{kernel}/vmlinuz", "the kernel", "make kernel")
 
 
 def number(name, text):
@@ -117,7 +122,7 @@ def machine(settings):
 
 def boot_hypervisor(settings, dom0_options="", hypervisor_options="", dom0_image=None):
     """The whole machine: hypervisor, dom0's kernel and RAM disk by multiboot."""
-    kernel, disk = settings.kernel_image(), dom0_image or settings.dom0_image()
+    kernel, disk = settings.dom0_kernel_image(), dom0_image or settings.dom0_image()
     return machine(settings) + [
         "-kernel", settings.hypervisor_image(),
         "-append", f"dom0_mem={settings.dom0_mem}M {CONSOLE} {hypervisor_options}".strip(),
@@ -126,5 +131,5 @@ def boot_hypervisor(settings, dom0_options="", hypervisor_options="", dom0_image
 
 def boot_native(settings, options, disk):
     """The kernel on the bare machine, as the benchmarks' first column."""
-    return machine(settings) + ["-kernel", settings.kernel_image(), "-initrd", disk,
+    return machine(settings) + ["-kernel", kernel_image(settings.kernel), "-initrd", disk,
                                 "-append", f"console=ttyS0 quiet panic=-1 {options}"]

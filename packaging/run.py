@@ -23,8 +23,9 @@ def main():
         print(f"run: {problem}", file=sys.stderr)
         return 2
     how = command[command.index("-accel") + 1]
-    print(f"run: {settings.hypervisor} with {settings.kernel} as dom0, {settings.mem} MiB, {settings.cpus} CPU, {how}",
-          flush=True)
+    guests = f", {settings.kernel} as guest" if settings.dom0_kernel not in ("", settings.kernel) else ""
+    print(f"run: {settings.hypervisor} with {settings.dom0_kernel or settings.kernel} as dom0{guests}, {settings.mem} MiB, "
+          f"{settings.cpus} CPU, {how}", flush=True)
     if not unattended:
         print("run: Ctrl-A X ends the machine at once; `poweroff` in dom0 ends it in good order", flush=True)
         return subprocess.call(command + ["-serial", "mon:stdio"])

@@ -245,6 +245,13 @@ std::string_view after_file_name(std::string_view text) {
     return !is_name ? text : space == text.npos ? std::string_view{} : text.substr(space + 1);
 }
 
+// Such a kernel would run, but without a console, and without drivers for what it finds: nobody would know why.
+void refuse_guest_only(const image::Kernel& kernel) {
+    if (kernel.features_listed && (kernel.features_supported & 1u << XENFEAT_dom0) == 0)
+        panic("dom0: this kernel can be a guest only: XENFEAT_dom0 is not in its ELF note SUPPORTED_FEATURES (Linux: "
+              "CONFIG_XEN_DOM0); boot another kernel as dom0, and name this one as kernel= of a guest");
+}
+
 DomainRef make_domain(const Options& options, u64 pages) {
     DomainParameters p;
     p.id = 0;
@@ -271,6 +278,7 @@ void build_dom0(const BootInfo& boot, const Options& options) {
         elf = must(image::unpack(file, image_memory.bytes(), work.bytes()));
     }
     const image::Kernel kernel = must(image::parse_elf(elf));
+    refuse_guest_only(kernel);
     const image::Bytes ramdisk = boot.module_count > 1 ? module_bytes(boot.modules[1]) : image::Bytes();
 
     const u64 pages = dom0_pages(options);

@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
 """Builds the RAM disks from Debian's packages and our programs: dom0's system and the small domU's.
 
-usage: build.py --kernel build/cache/kernel/linux-image-amd64 --product build/product --frontends build/frontends/linux-image-amd64
-                --tools domus|xen --out build/images
+usage: build.py --kernel build/cache/kernel/linux-image-amd64 --guest build/cache/kernel/linux-image-amd64
+                --guest-kernel build/cache/kernel/linux-image-amd64/vmlinuz --frontends build/frontends/linux-image-amd64
+                --product build/product --tools domus|xen --out build/images
 
 Writes OUT/domu.img and OUT/dom0-TOOLS.img. `--tools domus` takes our programs, `--tools xen` Debian's xenstored,
 xenconsoled and xl, so that either set can run above either hypervisor. A program of ours that is not built is
@@ -53,7 +54,7 @@ def domu(kernel, frontends):
     return tree.pack(level=9)
 
 
-def dom0(kernel, product, tools, domu_image):
+def dom0(kernel, product, tools, guest_kernel, domu_image):
     tree = base_tree()
     tree.overlay(f"{HERE}/rootfs/dom0")
     tree.overlay(f"{HERE}/rootfs/dom0-{tools}")
@@ -64,7 +65,7 @@ def dom0(kernel, product, tools, domu_image):
         add_our_programs(tree, product)
     else:
         add_xen_programs(tree)
-    tree.copy(f"{kernel}/vmlinuz", "/boot/vmlinuz", 0o644)
+    tree.copy(guest_kernel, "/boot/vmlinuz", 0o644)
     tree.file("/boot/domu.img", domu_image)
     return tree.pack()
 
@@ -97,16 +98,18 @@ def save(path, content):
 
 def main():
     p = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    p.add_argument("--kernel", required=True, help="folder with vmlinuz and lib/modules")
+    p.add_argument("--kernel", required=True, help="folder with lib/modules of dom0's kernel")
+    p.add_argument("--guest", required=True, help="the same for the domU's")
+    p.add_argument("--guest-kernel", required=True, help="the domU's kernel image")
     p.add_argument("--product", required=True, help="folder with our built programs")
-    p.add_argument("--frontends", required=True, help="folder with our modules, built for that kernel")
+    p.add_argument("--frontends", required=True, help="folder with our modules, built for the domU's kernel")
     p.add_argument("--tools", choices=["domus", "xen"], default="domus")
     p.add_argument("--out", required=True, help="folder for the RAM disks")
     a = p.parse_args()
     os.makedirs(a.out, exist_ok=True)
-    domu_image = domu(a.kernel, a.frontends)
+    domu_image = domu(a.guest, a.frontends)
     save(f"{a.out}/domu.img", domu_image)
-    save(f"{a.out}/dom0-{a.tools}.img", dom0(a.kernel, a.product, a.tools, domu_image))
+    save(f"{a.out}/dom0-{a.tools}.img", dom0(a.kernel, a.product, a.tools, a.guest_kernel, domu_image))
 
 
 main()

@@ -117,7 +117,7 @@ def main():
     mark = f"marked {rows[0]}: "
     if mark not in text or not os.path.exists(counts):
         raise Failure(f"{rows[0]} was not counted:\n{text[-2000:]}")
-    functions, kinds = counted(counts, column, column.kernel or column.settings().kernel_image())
+    functions, kinds = counted(counts, column, qemu.kernel_image(column.kernel or column.settings().kernel))
     show(rows[0], int(text.split(mark)[1].split()[0]), functions, kinds, a.lines)
     return 0
 

@@ -61,10 +61,23 @@ def test_without_dom0_kernel_it_says_so(host):
 @only(hypervisor="domus")
 def test_truncated_dom0_kernel_is_refused_by_name_or_offset(host):
     half = os.path.join(host.work, "half-kernel")
-    with open(host.settings.kernel_image(), "rb") as f, open(half, "wb") as out:
+    with open(host.settings.dom0_kernel_image(), "rb") as f, open(half, "wb") as out:
         out.write(f.read(2000000))
     broken_boot(host, "half-kernel", ["-initrd", f"{half} console=hvc0"], r"(?i)(truncated|offset|payload|xz)")
     os.remove(half)
+
+
+@only(hypervisor="domus")
+def test_dom0_kernel_that_can_only_be_a_guest_is_refused(host):
+    note = b"\x04\0\0\0\x04\0\0\0\x11\0\0\0Xen\0"  # SUPPORTED_FEATURES, of four bytes
+    with open(os.path.join(qemu.BUILD, "guests", "hello.elf"), "rb") as f:
+        guest = f.read()
+    assert guest.count(note + b"\x01\x88\0\0") == 1, "hello.elf has no note of the form this test knows"
+    path = os.path.join(host.work, "guest-only")
+    with open(path, "wb") as out:
+        out.write(guest.replace(note + b"\x01\x88", note + b"\x01\x80"))
+    broken_boot(host, "guest-only", ["-initrd", f"{path} console=hvc0"], r"guest only.*XENFEAT_dom0")
+    os.remove(path)
 
 
 @only(hypervisor="domus")
