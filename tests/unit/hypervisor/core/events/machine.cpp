@@ -16,6 +16,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <stdexcept>
+#include <sys/mman.h>
 
 namespace domus::test {
 
@@ -24,9 +25,10 @@ Machine* machine = nullptr;
 namespace {
 
 struct Ram {
-    u8* base = static_cast<u8*>(std::aligned_alloc(page_size, ram_frames* page_size));
+    // Shared, so that a page can be mapped a second time (tests/bus); zeroed by the kernel.
+    u8* base = static_cast<u8*>(
+        mmap(nullptr, ram_frames* page_size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0));
     std::vector<FrameInfo> infos{ram_frames};
-    Ram() { std::memset(base, 0, ram_frames * page_size); }
 };
 Ram& ram() {
     static Ram all;
