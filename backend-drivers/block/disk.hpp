@@ -1,0 +1,49 @@
+// A guest's disk: what is offered, and the queues while a frontend is connected. Owner: its Device. No lock, one
+// io_context. The medium is open from offer() or resume() to disconnect().
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "backend-drivers/block/queue.hpp"
+#include "backend-drivers/block/storage.hpp"
+#include "backend-drivers/common/device.hpp"
+#include "backend-drivers/common/stats.hpp"
+
+namespace domus::block {
+
+inline constexpr const char* device_type = "domus-vbd";
+/// Pages of a ring: 2 to the power of this.
+inline constexpr unsigned most_ring_order = 2;
+
+class Disk final : public backend::Driver {
+public:
+    /// Figures are shown in the file `figures`, or nowhere when it is empty.
+    Disk(backend::Device& device, Storages& storages, std::string journal, const std::string& figures);
+    ~Disk() override;
+
+    asio::awaitable<backend::Nodes> offer() override;
+    asio::awaitable<backend::Nodes> connect() override;
+    asio::awaitable<bool> resume() override;
+    asio::awaitable<void> disconnect() override;
+
+private:
+    asio::awaitable<void> open();
+    asio::awaitable<void> attach(bool resumed);
+    asio::awaitable<std::vector<QueueNodes>> read_queues();
+    asio::awaitable<QueueNodes> read_queue(std::string prefix, unsigned order, bool one_page);
+    asio::awaitable<void> refuse_other_layouts();
+    Counts counts_of(unsigned number);
+    void stop();
+
+    backend::Device& device_;
+    Storages& storages_;
+    std::string journal_;
+    backend::Stats stats_;
+    bool cdrom_ = false, removable_ = false;
+    std::shared_ptr<Storage> storage_;
+    std::vector<std::shared_ptr<Queue>> queues_;
+};
+
+} // namespace domus::block

@@ -1,0 +1,145 @@
+// See file.hpp.
+#include "backend-drivers/block/file.hpp"
+
+#include <cerrno>
+#include <chrono>
+#include <cstdlib>
+#include <cstring>
+#include <stdexcept>
+#include <utility>
+
+#include <boost/asio/steady_timer.hpp>
+#include <boost/asio/this_coro.hpp>
+#include <boost/asio/use_awaitable.hpp>
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <linux/fs.h>
+#include <sys/file.h>
+#include <sys/ioctl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+namespace domus::block {
+namespace {
+
+constexpr auto patience = std::chrono::seconds(20);
+constexpr auto pause = std::chrono::milliseconds(20);
+
+struct File {
+    File() = default;
+    explicit File(int number) : descriptor(number) {}
+    File(File&& other) noexcept : descriptor(std::exchange(other.descriptor, -1)) {}
+    File& operator=(File&& other) noexcept {
+        std::swap(descriptor, other.descriptor);
+        return *this;
+    }
+    ~File() {
+        if (descriptor >= 0) {
+            ::close(descriptor);
+        }
+    }
+    int descriptor = -1;
+};
+
+struct Facts {
+    Medium medium;
+    std::uint32_t physical = sector_size;
+    std::uint32_t granularity = page_size;
+};
+
+class FileStorage final : public Storage {
+public:
+    FileStorage(Uring& uring, File file, const Facts& facts) : uring_(uring), file_(std::move(file)), facts_(facts) {}
+    Medium medium() const override { return facts_.medium; }
+    std::uint32_t physical_sector() const override { return facts_.physical; }
+    std::uint32_t discard_granularity() const override { return facts_.granularity; }
+    void start(Io& io) override { uring_.start(io, file_.descriptor); }
+    void submit() override { uring_.submit(); }
+
+private:
+    Uring& uring_;
+    File file_;
+    Facts facts_;
+};
+
+[[noreturn]] void refuse(const Spec& spec, const std::string& why) {
+    throw std::runtime_error(fmt::format("disk {}: {}", spec.path, why));
+}
+
+/// Whether single sectors can be read past the page cache: a medium with larger sectors, or a file system on one,
+/// refuses them, and guests write single sectors.
+bool takes_sectors(int file) {
+    void* page = std::aligned_alloc(page_size, page_size);
+    const bool good = page != nullptr && ::pread(file, page, sector_size, sector_size) >= 0;
+    std::free(page);
+    return good;
+}
+
+File open_best(const Spec& spec, bool device) {
+    const int mode = (spec.read_only ? O_RDONLY : O_RDWR | (device ? O_EXCL : 0)) | O_CLOEXEC | O_NONBLOCK;
+    File direct(::open(spec.path.c_str(), mode | O_DIRECT));
+    if (direct.descriptor >= 0 && takes_sectors(direct.descriptor)) {
+        return direct;
+    }
+    direct = File(); // before it is opened again: O_EXCL counts this one too
+    return File(::open(spec.path.c_str(), mode));
+}
+
+Facts measure(const Spec& spec, int file) {
+    struct stat info {};
+    if (::fstat(file, &info) != 0) {
+        refuse(spec, std::strerror(errno));
+    }
+    Facts facts;
+    facts.medium.read_only = spec.read_only;
+    facts.medium.discard = spec.discard && !spec.read_only;
+    if (S_ISBLK(info.st_mode)) {
+        std::uint64_t bytes = 0;
+        unsigned physical = 0;
+        if (::ioctl(file, BLKGETSIZE64, &bytes) != 0) {
+            refuse(spec, std::strerror(errno));
+        }
+        facts.medium.bytes = bytes;
+        if (::ioctl(file, BLKPBSZGET, &physical) == 0 && physical >= sector_size) {
+            facts.physical = physical;
+        }
+    } else if (S_ISREG(info.st_mode)) {
+        facts.medium.bytes = static_cast<std::uint64_t>(info.st_size);
+    } else {
+        refuse(spec, "is neither a block device nor an image file");
+    }
+    facts.medium.bytes -= facts.medium.bytes % sector_size;
+    if (facts.medium.bytes == 0) {
+        refuse(spec, "is smaller than a sector; make it larger: truncate -s 1G " + spec.path);
+    }
+    return facts;
+}
+
+} // namespace
+
+boost::asio::awaitable<std::unique_ptr<Storage>> FileStorages::open(Spec spec) {
+    boost::asio::steady_timer timer(co_await boost::asio::this_coro::executor);
+    const auto end = std::chrono::steady_clock::now() + patience;
+    for (;;) {
+        struct stat info {};
+        const bool there = ::stat(spec.path.c_str(), &info) == 0;
+        File file = there ? open_best(spec, S_ISBLK(info.st_mode)) : File();
+        const bool opened = file.descriptor >= 0;
+        if (opened && ::flock(file.descriptor, (spec.read_only ? LOCK_SH : LOCK_EX) | LOCK_NB) == 0) {
+            const Facts facts = measure(spec, file.descriptor);
+            co_return std::make_unique<FileStorage>(uring_, std::move(file), facts);
+        }
+        const int error = errno;
+        const bool busy = error == EWOULDBLOCK || error == EBUSY;
+        if (!busy) {
+            refuse(spec, std::strerror(error));
+        }
+        if (std::chrono::steady_clock::now() > end) {
+            refuse(spec, "is in use by another program in dom0");
+        }
+        timer.expires_after(pause);
+        co_await timer.async_wait(boost::asio::use_awaitable);
+    }
+}
+
+} // namespace domus::block

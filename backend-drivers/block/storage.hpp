@@ -1,0 +1,55 @@
+// What a disk stands on: one interface for files, block devices and what is added later. Owner: a disk. No lock, one
+// io_context. FileStorage (file.hpp) is the real one; tests put memory in its place.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <string>
+
+#include <boost/asio/awaitable.hpp>
+
+#include "backend-drivers/block/request.hpp"
+
+namespace domus::block {
+
+/// One operation. Lives, with its buffer, until done() was called.
+struct Io {
+    virtual ~Io() = default;
+    /// 0, or a negative errno. Called from the io_context, or from within start(); in any order.
+    virtual void done(int error) = 0;
+
+    Kind kind = Kind::Read;
+    std::uint64_t offset = 0;
+    std::uint64_t length = 0;
+    std::uint8_t* data = nullptr; ///< of a read or a write; begins a page
+};
+
+class Storage {
+public:
+    virtual ~Storage() = default; ///< only when every Io is done
+    virtual Medium medium() const = 0;
+    virtual std::uint32_t physical_sector() const = 0;
+    virtual std::uint32_t discard_granularity() const = 0;
+    /// Begins an operation that check() has passed. It is done when it would survive: a read has all its bytes, a
+    /// flush covers every write that was done when it began.
+    virtual void start(Io& io) = 0;
+    /// Sends what was begun, all at once.
+    virtual void submit() = 0;
+};
+
+/// What the toolstack says of a disk.
+struct Spec {
+    std::string path;
+    bool read_only = false;
+    bool discard = true;
+};
+
+class Storages {
+public:
+    virtual ~Storages() = default;
+    /// Throws std::runtime_error with the path and what is wrong with it.
+    virtual boost::asio::awaitable<std::unique_ptr<Storage>> open(Spec spec) = 0;
+};
+
+} // namespace domus::block

@@ -1,0 +1,136 @@
+// Files through the kernel's io_uring: data, flush, holes, the end of the file, the lock that keeps late writes out.
+#include <gtest/gtest.h>
+
+#include <chrono>
+#include <cstdlib>
+#include <cstring>
+#include <filesystem>
+#include <fstream>
+
+#include <boost/asio/co_spawn.hpp>
+#include <boost/asio/io_context.hpp>
+#include <fcntl.h>
+#include <sys/file.h>
+#include <unistd.h>
+
+#include "backend-drivers/block/file.hpp"
+
+namespace domus::block {
+namespace {
+
+struct Operation : Io {
+    void done(int with) override { result = with; }
+    int result = 1;
+};
+
+struct FileTest : testing::Test {
+    boost::asio::io_context io{1};
+    std::string path = testing::TempDir() + "domus-image-" + std::to_string(::getpid());
+    std::unique_ptr<FileStorages> storages;
+    std::unique_ptr<Storage> disk;
+    std::string failure;
+    std::uint8_t* page = static_cast<std::uint8_t*>(std::aligned_alloc(page_size, 16 * page_size));
+
+    void SetUp() override {
+        std::ofstream(path).close();
+        std::filesystem::resize_file(path, 16 * page_size + 100);
+        try {
+            storages = std::make_unique<FileStorages>(io.get_executor());
+        } catch (const std::exception& error) {
+            GTEST_SKIP() << error.what();
+        }
+    }
+    void TearDown() override {
+        disk.reset();
+        storages.reset();
+        std::filesystem::remove(path);
+        std::free(page);
+    }
+    void begin_open(Spec spec) {
+        boost::asio::co_spawn(io, storages->open(std::move(spec)),
+                              [this](const std::exception_ptr& error, std::unique_ptr<Storage> made) {
+                                  disk = std::move(made);
+                                  try {
+                                      if (error) {
+                                          std::rethrow_exception(error);
+                                      }
+                                  } catch (const std::exception& thrown) {
+                                      failure = thrown.what();
+                                  }
+                              });
+    }
+    bool until(const std::function<bool()>& so) {
+        const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(10);
+        while (!so() && std::chrono::steady_clock::now() < end) {
+            io.restart();
+            io.run_one_for(std::chrono::milliseconds(10));
+        }
+        return so();
+    }
+    void open() {
+        begin_open({path, false, true});
+        ASSERT_TRUE(until([&] { return disk != nullptr || !failure.empty(); }));
+        ASSERT_EQ(failure, "");
+    }
+    int run(Kind kind, std::uint64_t offset, std::uint64_t length) {
+        Operation operation;
+        operation.kind = kind;
+        operation.offset = offset;
+        operation.length = length;
+        operation.data = page;
+        disk->start(operation);
+        disk->submit();
+        EXPECT_TRUE(until([&] { return operation.result != 1; }));
+        return operation.result;
+    }
+};
+
+TEST_F(FileTest, WhatIsWrittenIsRead) {
+    open();
+    EXPECT_EQ(disk->medium().bytes, 16 * page_size);
+    std::memset(page, 0x3c, 8 * page_size);
+    EXPECT_EQ(run(Kind::Write, 512, 8 * page_size), 0);
+    EXPECT_EQ(run(Kind::Flush, 0, 0), 0);
+    std::memset(page, 0, 8 * page_size);
+    EXPECT_EQ(run(Kind::Read, 0, 4 * page_size), 0);
+    EXPECT_EQ(page[511], 0);
+    EXPECT_EQ(page[512], 0x3c);
+    const int discarded = run(Kind::Discard, page_size, page_size);
+    if (discarded != -EOPNOTSUPP) { // not every file system has holes
+        EXPECT_EQ(discarded, 0);
+        EXPECT_EQ(run(Kind::Read, page_size, page_size), 0);
+        EXPECT_EQ(page[0], 0);
+    }
+}
+
+TEST_F(FileTest, AFileThatBecameShorterIsAnError) {
+    open();
+    std::filesystem::resize_file(path, 2 * page_size);
+    EXPECT_EQ(run(Kind::Read, page_size, 4 * page_size), -EIO);
+    EXPECT_EQ(run(Kind::Read, 8 * page_size, page_size), -EIO);
+}
+
+TEST_F(FileTest, AnotherProcessMustHaveLetGo) {
+    const int other = ::open(path.c_str(), O_RDWR | O_CLOEXEC);
+    ASSERT_EQ(::flock(other, LOCK_EX), 0);
+    begin_open({path, false, true});
+    const auto soon = std::chrono::steady_clock::now() + std::chrono::milliseconds(100);
+    EXPECT_TRUE(until([&] { return std::chrono::steady_clock::now() > soon; }));
+    EXPECT_EQ(disk, nullptr);
+    ::close(other);
+    EXPECT_TRUE(until([&] { return disk != nullptr; })) << failure;
+}
+
+TEST_F(FileTest, WhatIsNoDiskIsRefused) {
+    begin_open({"/nowhere/at-all", false, true});
+    ASSERT_TRUE(until([&] { return !failure.empty(); }));
+    EXPECT_EQ(failure, "disk /nowhere/at-all: No such file or directory");
+    failure.clear();
+    std::filesystem::resize_file(path, 511);
+    begin_open({path, true, true});
+    ASSERT_TRUE(until([&] { return !failure.empty(); }));
+    EXPECT_NE(failure.find("smaller than a sector"), std::string::npos) << failure;
+}
+
+} // namespace
+} // namespace domus::block
