@@ -9,6 +9,7 @@
 
 #include <xen/xen.h>
 
+#include <xen/arch-x86/xen-mca.h>
 #include <xen/arch-x86/xen.h>
 #include <xen/callback.h>
 #include <xen/domctl.h>

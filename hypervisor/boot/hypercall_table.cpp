@@ -61,6 +61,7 @@ constexpr Operation<Handler> rows[] = {
     REFUSED(__HYPERVISOR_xenpmu_op, NoSys, Guest, "performance counters are not virtualized"),
     REFUSED(__HYPERVISOR_dm_op, NoSys, Guest, for_hvm),
     REFUSED(__HYPERVISOR_hypfs_op, NoSys, Guest, "options are read by sysctl"),
+    OFFERED(__HYPERVISOR_mca, bind<mca>, Dom0),
     OFFERED_WITH(__HYPERVISOR_arch_7, bind<extension>, Guest, "Domus' own: docs/abi-extensions.md"),
 };
 

@@ -11,6 +11,7 @@ Result<i64> set_timer_op(Call&, u64 timeout);                               // _
 Result<i64> vcpu_op(Call&, u32 command, u32 vcpu, GuestPtr<void> argument); // __HYPERVISOR_vcpu_op, May::Guest
 Result<i64> domctl(Call&, GuestPtr<xen_domctl_t> operation);                // __HYPERVISOR_domctl, May::Dom0
 Result<i64> platform_op(Call&, GuestPtr<xen_platform_op_t> operation);      // __HYPERVISOR_platform_op, May::Dom0
+Result<i64> mca(Call&, GuestPtr<xen_mc_t> operation);                       // __HYPERVISOR_mca, May::Dom0
 Result<i64> physdev_op(Call&, u32 command, GuestPtr<void> argument);        // __HYPERVISOR_physdev_op, May::Guest
 
 } // namespace domus::hv

@@ -15,6 +15,7 @@ extern const OperationList version_operations;   // core/version.cpp
 extern const OperationList console_operations;   // core/console_io.cpp
 extern const OperationList physdev_operations;   // core/physdev_op.cpp
 extern const OperationList platform_operations;  // core/platform_op.cpp
+extern const OperationList mca_operations;       // core/mca.cpp
 extern const OperationList control_operations;   // core/domctl.cpp
 extern const OperationList system_operations;    // core/sysctl.cpp
 extern const OperationList extension_operations; // core/extension.cpp

@@ -37,6 +37,7 @@ const Section sections[] = {
     {"console_io", "CONSOLEIO_", console_operations, "xen.h"},
     {"physdev_op", "PHYSDEVOP_", physdev_operations, "physdev.h", false},
     {"platform_op", "XENPF_", platform_operations, "platform.h", false},
+    {"mca", "XEN_MC_", mca_operations, "arch-x86/xen-mca.h", false},
     {"domctl", "XEN_DOMCTL_", control_operations, "domctl.h", false},
     {"sysctl", "XEN_SYSCTL_", system_operations, "sysctl.h", false},
     {"extension", "DOMUS_EXT_", extension_operations, nullptr, false},

@@ -42,6 +42,39 @@ TEST_F(MachineOpsTest, PlatformPrivilegeVersionUnknown) {
     EXPECT_EQ(platform_op(c, GuestPtr<xen_platform_op_t>{0xdead0000}).error(), Err::Fault);
 }
 
+TEST_F(MachineOpsTest, MachineChecksAreNeverThereButTheirLogStarts) {
+    const auto ask = [&](u32 command, xen_mc_t& op, u32 version = XEN_MCA_INTERFACE_VERSION) {
+        op.cmd = command;
+        op.interface_version = version;
+        const u64 at = put(op);
+        Call c = call();
+        auto result = mca(c, GuestPtr<xen_mc_t>{at});
+        op = get<xen_mc_t>();
+        return result;
+    };
+    xen_mc_t op{};
+    EXPECT_EQ(ask(XEN_MC_physcpuinfo, op, 1).error(), Err::Access);
+    EXPECT_EQ(ask(XEN_MC_mceinject, op).error(), Err::NoSys);
+    EXPECT_EQ(ask(77, op).error(), Err::NoSys);
+    ASSERT_TRUE(ask(XEN_MC_physcpuinfo, op)); // without a list, as Linux asks first
+    EXPECT_EQ(op.u.mc_physcpuinfo.ncpus, arch::cpu_count());
+    op = {};
+    op.u.mc_physcpuinfo.ncpus = ~0u; // a list at no address
+    op.u.mc_physcpuinfo.info.p = reinterpret_cast<xen_mc_logical_cpu_t*>(0xdead0000);
+    EXPECT_EQ(ask(XEN_MC_physcpuinfo, op).error(), Err::Fault);
+    op = {};
+    op.u.mc_fetch.flags = XEN_MC_URGENT;
+    ASSERT_TRUE(ask(XEN_MC_fetch, op));
+    EXPECT_EQ(op.u.mc_fetch.flags, u32{XEN_MC_NODATA});
+    const u16 id = create();
+    {
+        const DomainRef guest = domain(id);
+        Call c{*guest->vcpus[0], *guest, {}};
+        EXPECT_EQ(mca(c, GuestPtr<xen_mc_t>{put(op)}).error(), Err::Perm);
+    }
+    destroy_it(id);
+}
+
 TEST_F(MachineOpsTest, SetTimeReachesEveryDomain) {
     const u16 id = create();
     xen_platform_op_t op{};
