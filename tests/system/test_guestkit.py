@@ -10,12 +10,14 @@ LOG = "/var/log/domus/console"
 
 
 def test_the_kits_guests_as_domus(host):
-    files = {f"/boot/{name}.elf": os.path.join(qemu.BUILD, "guests", f"{name}.elf") for name in ("disk",)}
+    files = {f"/boot/{name}.elf": os.path.join(qemu.BUILD, "guests", f"{name}.elf") for name in ("disk", "ping")}
     files.update(new_guest(os.path.join(host.work, "new-guest"), "fresh"))
     dom0 = Dom0(host.settings, host.work, "guestkit", files=files)
     try:
         disk_is_read_written_and_flushed(dom0)
+        ping_is_answered(dom0, "")
         if dom0.tool_name == "domus":
+            ping_is_answered(dom0, ",backendtype=domus")
             new_guest_boots_and_answers(dom0)
     finally:
         dom0.stop()
@@ -37,6 +39,18 @@ def disk_is_read_written_and_flushed(dom0):
     dom0.ok("rm /tmp/kit.disk")
 
 
+def ping_is_answered(dom0, backend):
+    """The kit's network card on dom0's netback and on domus-netd: five answers, and the guest ends."""
+    vif = f"mac=00:16:3e:00:00:09,bridge=xenbr0{backend}"
+    create(dom0, "ping", vif=[vif], extra="ip=10.9.0.9")
+    dom0.until("ping -c 1 -W 2 10.9.0.9", 60)
+    dom0.ok("ping -c 4 -W 10 -s 1400 10.9.0.9", 90)
+    said = last_words(dom0, "ping", "ping guest: ")
+    assert "card 00:16:3e:00:00:09 at 10.9.0.9\n" in said, said
+    assert "0 grants left, 0 frames dropped" in said, said
+    assert "ping guest: done 0" in said, said
+
+
 def new_guest_boots_and_answers(dom0):
     """One command, in the folder that `domus new-guest` wrote: the guest on the terminal, until an empty line ends it."""
     dom0.ok("mkfifo /tmp/typed; (sleep 1000 >/tmp/typed & echo $! >/tmp/typist)\n"
@@ -52,8 +66,18 @@ def new_guest_boots_and_answers(dom0):
 
 def run(dom0, name, last, **keys):
     """Creates a guest, waits for its last line, and gives all that it said; the guest is gone then."""
-    path = dom0.config(name, kernel=f"/boot/{name}.elf", ramdisk=None, memory=16, on_poweroff="preserve", **keys)
+    create(dom0, name, **keys)
+    return last_words(dom0, name, last)
+
+
+def create(dom0, name, **keys):
+    dom0.ok(f"rm -f {LOG}/{name}.log")
+    path = dom0.config(name, **{"kernel": f"/boot/{name}.elf", "ramdisk": None, "memory": 16, "on_poweroff": "preserve",
+                                **keys})
     dom0.tool(f"create {path}")
+
+
+def last_words(dom0, name, last):
     dom0.until(f"grep -q '^{last}' {LOG}/{name}.log", 60)
     said = dom0.ok(f"cat {LOG}/{name}.log")
     dom0.tool(f"destroy {name}")

@@ -43,11 +43,13 @@ Task<Result<void>> Frontend::begin() {
     }
 }
 
-Task<Result<void>> Frontend::finish() {
-    CO_CHECK(co_await say(XenbusStateInitialised));
+Task<Result<void>> Frontend::finish(u64 ready) {
+    CO_CHECK(co_await say(ready));
     const u64 state = co_await backend_leaves(XenbusStateInitWait, XenbusStateInitialised);
     if (state != XenbusStateConnected)
         co_return Err::NoDev;
+    if (ready == XenbusStateConnected)
+        co_return Result<void>();
     co_return co_await say(XenbusStateConnected);
 }
 

@@ -24,8 +24,9 @@ public:
 
     // Reads who the backend is, and waits until it has published what it offers.
     Task<Result<void>> begin();
-    // Says Initialised, waits until the backend serves, says Connected.
-    Task<Result<void>> finish();
+    // Says Initialised, waits until the backend serves, says Connected. `ready`: a kind whose backends look at
+    // Connected only (network cards) says that at once.
+    Task<Result<void>> finish(u64 ready = XenbusStateInitialised);
     // Closing, then Closed, each until the backend has followed. After that the rings' pages are the guest's again.
     Task<Result<void>> close();
 
