@@ -68,6 +68,10 @@ void parse_serial(Options& o, std::string_view value) {
         o.serial_port = static_cast<u16>(number);
 }
 
+bool parse_switch(std::string_view value) {
+    return value.empty() || value == "1" || value == "yes" || value == "true" || value == "on";
+}
+
 void remember_unknown(Options& o, std::string_view word) {
     usize used = std::string_view(o.unknown).size();
     if (used + word.size() + 2 > sizeof o.unknown)
@@ -94,7 +98,11 @@ void parse_option(Options& o, std::string_view word) {
     else if (name == "extension")
         o.extension = value == "no" ? 0 : static_cast<u32>(parse_number(value));
     else if (name == "noreboot")
-        o.noreboot = value.empty() || value == "1" || value == "yes" || value == "true";
+        o.noreboot = parse_switch(value);
+    else if (name == "fast-syscall")
+        o.fast_syscall = parse_switch(value);
+    else if (name == "fast-iret")
+        o.fast_iret = parse_switch(value);
     else if (name != "console" && name != "placeholder")
         remember_unknown(o, word);
 }

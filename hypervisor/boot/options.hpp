@@ -10,7 +10,9 @@ struct Options {
     u32 dom0_vcpus = 1; // dom0_max_vcpus=
     u32 baud = 115200;  // com1=BAUD[,8n1[,PORT]]
     u16 serial_port = 0x3f8;
-    u32 extension = ~u32{0}; // extension=BITS: what of Domus' own interface is offered (DOMUS_FEATURE_*)
+    u32 extension = ~u32{0};  // extension=BITS: what of Domus' own interface is offered (DOMUS_FEATURE_*)
+    bool fast_syscall = true; // fast-syscall=0: system calls always take the long way (arch/x86_64/fast_entry.S)
+    bool fast_iret = true;    // fast-iret=0: the iret hypercall too
     bool noreboot = false;
     Level log_level = Level::Info;      // loglvl=
     Level guest_level = Level::Warning; // guest_loglvl=

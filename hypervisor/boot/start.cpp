@@ -179,6 +179,7 @@ extern "C" [[noreturn]] void start_hypervisor(u32 magic, u64 information) {
     set_command_line(boot.options());
     set_protection_bits(); // before the image becomes read-only
     start_memory(boot);
+    arch::choose_syscall_entry(options.fast_syscall, options.fast_iret);
     arch::CpuInfo& cpu = arch::start_cpu_descriptors(0);
     Start start{boot, options};
     continue_on_cpu_stack(&cpu, start_domains, &start);

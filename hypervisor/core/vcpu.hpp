@@ -30,6 +30,8 @@ inline constexpr u64 guest_cr4_mask = 0x4072e;
 // the virtual interrupt flags never are.
 inline constexpr u64 guest_rflags_mask = 0x240dd5;
 inline constexpr u64 guest_rflags_forced = 0x202;
+// RFLAGS that the guest kernel is entered without: TF, IOPL, NT, RF, VM, AC.
+inline constexpr u64 rflags_cleared_on_entry = 1 << 8 | 3 << 12 | 1 << 14 | 1 << 16 | 1 << 17 | 1 << 18;
 
 // Guest-visible state of a 64-bit PV vcpu.
 struct PvState {
@@ -76,7 +78,7 @@ struct PvState {
 struct Vcpu {
     Vcpu(Domain& d, VcpuId i) : domain(d), id(i) {}
 
-    // Offsets of the members up to here are used by arch/x86_64/entry.S.
+    // Offsets of members are used by assembly (arch/x86_64/offsets.cpp); `id` stays right behind `domain`.
     GuestRegs regs{}; // while it does not run; else on the CPU's stack: running_regs()
     PvState pv{};
 

@@ -11,7 +11,6 @@ namespace domus::hv {
 namespace {
 
 constexpr u64 flag_interrupt = 1 << 9;
-constexpr u64 flags_cleared_on_entry = 1 << 8 | 1 << 14 | 1 << 16 | 1 << 17 | 1 << 18 | 3 << 12; // TF NT RF VM AC IOPL
 
 struct Frame {
     u64 words[12];
@@ -75,7 +74,7 @@ void bounce_to_guest(Vcpu& v, GuestRegs& r, const Bounce& b) {
     r.cs = b.cs | 3;
     r.ss = FLAT_KERNEL_SS;
     r.rsp = sp;
-    r.rflags = (r.rflags & ~flags_cleared_on_entry) | flag_interrupt;
+    r.rflags = (r.rflags & ~rflags_cleared_on_entry) | flag_interrupt;
     if (b.mask_events)
         v.info->evtchn_upcall_mask = 1;
 }

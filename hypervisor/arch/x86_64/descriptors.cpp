@@ -12,7 +12,7 @@
 #include "hypervisor/core/frames.hpp"
 #include "hypervisor/core/log.hpp"
 
-extern "C" domus::u8 trap_stubs[], syscall_entry[];
+extern "C" domus::u8 trap_stubs[], syscall_entry[], fast_entry[], fast_entry_syscall[], fast_entry_iret[];
 
 namespace domus::hv::arch {
 namespace {
@@ -83,7 +83,9 @@ void build_idt() {
     set_gate(1, 0, 4);
 }
 
-// movabs %rax, scratch; mov %rsp, %rax; movabs $end of regs, %rsp; jmp syscall_entry
+constinit u8* chosen_syscall_entry = fast_entry; // written once, before any CPU's stub
+
+// movabs %rax, scratch; mov %rsp, %rax; movabs $end of regs, %rsp; jmp to the chosen entry
 void write_syscall_stub(u8* code, CpuInfo& cpu) {
     const u64 scratch = reinterpret_cast<u64>(&cpu.scratch), top = reinterpret_cast<u64>(&cpu.regs + 1);
     u8* p = code;
@@ -93,7 +95,7 @@ void write_syscall_stub(u8* code, CpuInfo& cpu) {
     *p++ = 0x48, *p++ = 0xbc;
     __builtin_memcpy(p, &top, 8), p += 8;
     *p++ = 0xff, *p++ = 0x25, *p++ = 0, *p++ = 0, *p++ = 0, *p++ = 0; // jmp *(%rip)
-    const u64 entry = reinterpret_cast<u64>(syscall_entry);
+    const u64 entry = reinterpret_cast<u64>(chosen_syscall_entry);
     __builtin_memcpy(p, &entry, 8);
 }
 
@@ -121,6 +123,13 @@ void load_gdt(u64 base) {
 }
 
 } // namespace
+
+void choose_syscall_entry(bool fast_syscall, bool fast_iret) {
+    chosen_syscall_entry = fast_syscall && fast_iret ? fast_entry
+                           : fast_syscall            ? fast_entry_syscall
+                           : fast_iret               ? fast_entry_iret
+                                                     : syscall_entry;
+}
 
 CpuInfo& start_cpu_descriptors(u32 cpu) {
     const u64 block = direct_map + boot_allocate(CPU_BLOCK_SIZE, CPU_BLOCK_SIZE);

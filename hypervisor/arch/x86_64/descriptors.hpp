@@ -5,6 +5,9 @@
 
 namespace domus::hv::arch {
 
+// Which crossings take the short way (fast_entry.S); for the CPUs started after it.
+void choose_syscall_entry(bool fast_syscall, bool fast_iret);
+
 // Makes and loads GDT, TSS, IDT, SYSCALL registers of CPU number `cpu` (the one that runs this). Returns its CpuInfo at
 // the top of its stack block, which the caller has yet to move onto.
 CpuInfo& start_cpu_descriptors(u32 cpu);

@@ -1,16 +1,9 @@
 /* Every way into the hypervisor from a guest and back: SYSCALL, exceptions, interrupts, the return.
  * On entry from a guest all its registers lie in CpuInfo::regs at the top of the CPU's stack; interrupts stay off.
  * C++ handlers take GuestRegs& and return; return_to_guest decides whether there is work first. */
+#include "asm_macros.h"
 #include "asm_offsets.h"
 #include "hypervisor/arch/x86_64/layout.hpp"
-
-/* Instructions that exist only with SMAP: three-byte NOPs until patches.cpp writes CLAC or STAC over them. */
-        .macro CLAC_PATCH
-801:    .byte 0x0f, 0x1f, 0x00
-        .pushsection .patches, "a"
-        .quad 801b, 0
-        .popsection
-        .endm
 
         .macro SAVE_GENERAL /* error code and vector are already pushed */
         push %rdi
@@ -50,7 +43,8 @@
 
         .section .text.hot, "ax"
 
-/* SYSCALL, by way of the CPU's stub: guest rax in CpuInfo::scratch, guest rsp in rax, rsp at the end of CpuInfo::regs. */
+/* SYSCALL, by way of the CPU's stub and of fast_entry.S, which keeps what is quickly done: guest rax in CpuInfo::scratch,
+ * guest rsp in rax, rsp at the end of CpuInfo::regs. */
         .balign 16
         .globl syscall_entry
 syscall_entry:
@@ -103,15 +97,14 @@ return_to_guest:
         .globl guest_iret
 guest_iret:
         iretq
-        .pushsection .fixups, "a"
-        .quad guest_iret, failed_iret
-        .popsection
+        FIXUP guest_iret, failed_iret
 3:      cmpb $0, VCPUINFO_upcall_mask(%rax)
         jne 1b
 2:      call exit_work
         jmp return_to_guest
 
 /* IRETQ refused the guest's state: its general registers are in place again, rsp is where it was before IRETQ. */
+        .globl failed_iret
 failed_iret:
         pushq $0
         SAVE_GENERAL
@@ -148,7 +141,7 @@ continue_on_cpu_stack:
 trap_common:                            /* vector and error code pushed */
         cld
         SAVE_GENERAL
-        CLAC_PATCH
+        PATCHABLE 0
         mov %rsp, %rdi
         testb $3, REGS_cs(%rsp)
         jz 1f
@@ -168,7 +161,7 @@ trap_common:                            /* vector and error code pushed */
 ist_common:
         cld
         SAVE_GENERAL
-        CLAC_PATCH
+        PATCHABLE 0
         mov %rsp, %rdi
         testb $3, REGS_cs(%rsp)
         jz 1b

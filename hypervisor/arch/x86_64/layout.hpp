@@ -5,6 +5,7 @@
 // The image is linked at image_base + its physical address.
 #define DOMUS_IMAGE_BASE 0xffff808000000000
 #define DOMUS_LOAD_ADDRESS 0x200000
+#define GUEST_HIGH_START 0xffff880000000000 // behind the sixteen slots: guest kernels
 
 // Selectors of the hypervisor's page of the GDT (page 14, index 7168 on), fixed by <xen/arch-x86/xen-x86_64.h>.
 #define SELECTOR_HV_CODE 0xe008
@@ -45,7 +46,7 @@ inline constexpr u64 reserved_start = slot_address(first_reserved_slot);
 inline constexpr u64 reserved_end = direct_map_end;
 
 static_assert(image_base == DOMUS_IMAGE_BASE);
-static_assert(reserved_end == guest_high_start);
+static_assert(reserved_end == guest_high_start && guest_high_start == GUEST_HIGH_START);
 
 // One vcpu's window: 16 pages GDT (14 the guest's, then the hypervisor's, then one unmapped), 16 pages LDT.
 inline constexpr u64 window_pages = 32;

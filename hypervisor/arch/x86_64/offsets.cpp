@@ -1,8 +1,12 @@
 // Offsets of members that assembly uses. Compiled to assembly only; CMake turns the marked lines into asm_offsets.h.
 #include "hypervisor/arch/x86_64/percpu.hpp"
+#include "hypervisor/core/domain.hpp"
 
 #include <cstddef>
 
+#pragma GCC diagnostic ignored "-Winvalid-offsetof" // both compilers lay classes without bases out as plain ones
+
+using namespace domus;
 using namespace domus::hv;
 
 #define EMIT(name, value) asm volatile("\n#OFFSET " #name " %c0" ::"i"(value))
@@ -10,17 +14,50 @@ using namespace domus::hv;
 void offsets() {
     EMIT(REGS_SIZE, sizeof(GuestRegs));
     EMIT(REGS_rax, offsetof(GuestRegs, rax));
+    EMIT(REGS_rbx, offsetof(GuestRegs, rbx));
     EMIT(REGS_rcx, offsetof(GuestRegs, rcx));
+    EMIT(REGS_rdx, offsetof(GuestRegs, rdx));
+    EMIT(REGS_rdi, offsetof(GuestRegs, rdi));
+    EMIT(REGS_r11, offsetof(GuestRegs, r11));
     EMIT(REGS_vector, offsetof(GuestRegs, vector));
     EMIT(REGS_error_code, offsetof(GuestRegs, error_code));
     EMIT(REGS_rip, offsetof(GuestRegs, rip));
     EMIT(REGS_cs, offsetof(GuestRegs, cs));
+    EMIT(REGS_rflags, offsetof(GuestRegs, rflags));
+    EMIT(REGS_rsp, offsetof(GuestRegs, rsp));
+    EMIT(REGS_ss, offsetof(GuestRegs, ss));
     EMIT(INFO_scratch, offsetof(arch::CpuInfo, scratch));
     EMIT(INFO_regs, offsetof(arch::CpuInfo, regs));
     EMIT(INFO_current, offsetof(arch::CpuInfo, current));
     EMIT(INFO_pending, offsetof(arch::CpuInfo, pending));
+    EMIT(INFO_root, offsetof(arch::CpuInfo, root));
     EMIT(VCPU_in_kernel, offsetof(Vcpu, pv) + offsetof(PvState, in_kernel));
+    EMIT(VCPU_kernel_sp, offsetof(Vcpu, pv) + offsetof(PvState, kernel_sp));
+    EMIT(VCPU_kernel_root, offsetof(Vcpu, pv) + offsetof(PvState, kernel_root));
+    EMIT(VCPU_user_root, offsetof(Vcpu, pv) + offsetof(PvState, user_root));
+    EMIT(VCPU_syscall_entry, offsetof(Vcpu, pv) + offsetof(PvState, syscall_entry));
+    EMIT(VCPU_syscall_masks_events, offsetof(Vcpu, pv) + offsetof(PvState, syscall_masks_events));
+    EMIT(VCPU_domain, offsetof(Vcpu, id) - sizeof(Domain*)); // a reference has no offset, but lies right before
     EMIT(VCPU_info, offsetof(Vcpu, info));
     EMIT(VCPUINFO_upcall_pending, offsetof(vcpu_info_t, evtchn_upcall_pending));
     EMIT(VCPUINFO_upcall_mask, offsetof(vcpu_info_t, evtchn_upcall_mask));
+    EMIT(DOMAIN_system_calls, offsetof(Domain, perf) + offsetof(PerfCounters, counts) +
+                                  static_cast<usize>(Count::SystemCalls) * sizeof(u64));
+    EMIT(DOMAIN_iret_hypercalls,
+         offsetof(Domain, perf) + offsetof(PerfCounters, hypercalls) + __HYPERVISOR_iret * sizeof(u64));
+    EMIT(HYPERCALL_iret, __HYPERVISOR_iret);
+    EMIT(IRET_FRAME_SIZE, sizeof(iret_context));
+    EMIT(IRET_FRAME_rax, offsetof(iret_context, rax));
+    EMIT(IRET_FRAME_r11, offsetof(iret_context, r11));
+    EMIT(IRET_FRAME_rcx, offsetof(iret_context, rcx));
+    EMIT(IRET_FRAME_flags, offsetof(iret_context, flags));
+    EMIT(IRET_FRAME_rip, offsetof(iret_context, rip));
+    EMIT(IRET_FRAME_cs, offsetof(iret_context, cs));
+    EMIT(IRET_FRAME_rflags, offsetof(iret_context, rflags));
+    EMIT(IRET_FRAME_rsp, offsetof(iret_context, rsp));
+    EMIT(IRET_FRAME_ss, offsetof(iret_context, ss));
+    EMIT(IRET_IN_SYSCALL, VGCF_in_syscall);
+    EMIT(RFLAGS_GUEST, guest_rflags_mask);
+    EMIT(RFLAGS_FORCED, guest_rflags_forced);
+    EMIT(RFLAGS_CLEARED, rflags_cleared_on_entry);
 }

@@ -1,17 +1,7 @@
 /* Copies to and from the guest's address space. A fault ends the copy; the result is the number of bytes not done.
  * usize copy_bytes_guarded(void* to, const void* from, usize bytes);  usize clear_bytes_guarded(void* to, usize bytes);
  * STAC and CLAC are patched in where the CPU has SMAP. */
-        .macro PATCHABLE kind
-801:    .byte 0x0f, 0x1f, 0x00
-        .pushsection .patches, "a"
-        .quad 801b, \kind
-        .popsection
-        .endm
-        .macro FIXUP at, to
-        .pushsection .fixups, "a"
-        .quad \at, \to
-        .popsection
-        .endm
+#include "asm_macros.h"
 
         .text
         .globl copy_bytes_guarded

@@ -90,6 +90,15 @@ TEST(Options, NoReboot) {
         EXPECT_FALSE(parse_options(line).noreboot) << line;
 }
 
+TEST(Options, FastCrossingsAreOnUnlessSwitchedOff) {
+    EXPECT_TRUE(parse_options("").fast_syscall && parse_options("").fast_iret);
+    const Options o = parse_options("fast-syscall=0");
+    EXPECT_TRUE(!o.fast_syscall && o.fast_iret);
+    EXPECT_FALSE(parse_options("fast-iret=no").fast_iret);
+    EXPECT_TRUE(parse_options("fast-iret=1").fast_iret);
+    EXPECT_STREQ(parse_options("fast-iret=0 fast-syscall=0").unknown, "");
+}
+
 TEST(Options, UnknownOnesAreKeptForAWarning) {
     EXPECT_STREQ(parse_options("a b=1   c").unknown, " a b=1 c");
     EXPECT_STREQ(parse_options("console=com1,vga placeholder").unknown, "") << "Xen's, without meaning here";

@@ -1,0 +1,16 @@
+/* What assembly files share: guarded instructions, and code that exists only where the CPU has SMAP. */
+
+/* A fault of the instruction at `at` continues at `to` (traps.cpp looks it up). */
+        .macro FIXUP at, to
+        .pushsection .fixups, "a"
+        .quad \at, \to
+        .popsection
+        .endm
+
+/* A three-byte NOP until patch_smap_instructions() writes STAC (kind 1) or CLAC (kind 0) over it. */
+        .macro PATCHABLE kind
+801:    .byte 0x0f, 0x1f, 0x00
+        .pushsection .patches, "a"
+        .quad 801b, \kind
+        .popsection
+        .endm
