@@ -38,6 +38,7 @@ std::int16_t parse_indirect(const blkif_request_indirect_t& slot, Request& out) 
     if (!known || slot.nr_segments == 0 || slot.nr_segments > most_segments) {
         return BLKIF_RSP_ERROR;
     }
+    out.operation = slot.indirect_op; // frontends look for this in the response, not for BLKIF_OP_INDIRECT
     out.kind = slot.indirect_op == BLKIF_OP_READ ? Kind::Read : Kind::Write;
     out.indirect_count = slot.nr_segments;
     out.indirect_reference = slot.indirect_grefs[0];

@@ -27,7 +27,7 @@ struct Segment {
 };
 
 struct Request {
-    std::uint8_t operation = 0; ///< as asked, for the response
+    std::uint8_t operation = 0; ///< for the response; of an indirect request, what it does
     std::uint64_t id = 0;       ///< the guest's own
     Kind kind = Kind::Read;
     std::uint64_t offset = 0; ///< bytes

@@ -25,7 +25,7 @@ DOM0_MODULES = ["xen-evtchn", "xenfs", "xen-privcmd", "xen-gntdev", "xen-gntallo
                 "bridge", "loop", "tun"]
 DOMU_MODULES = ["xen-blkfront", "xen-netfront"]
 OUR_FRONTENDS = ["domus-blkfront", "domus-netfront"]
-OUR_PROGRAMS = ["domus-xenstored", "domus-consoled", "domus-netd", "domusd", "domus"]
+OUR_PROGRAMS = ["domus-xenstored", "domus-consoled", "domus-blockd", "domus-netd", "domusd", "domus"]
 XEN_PROGRAMS = ["xl", "xenstored", "xenconsoled", "xenconsole", "xen-init-dom0"]
 XENSTORE_TOOLS = ["chmod", "exists", "list", "ls", "read", "rm", "watch", "write"]
 

@@ -1,4 +1,4 @@
-// Disks of guests, served by Linux's xen-blkback. Owner: the engine. No lock.
+// Disks of guests, served by Linux's xen-blkback or by domus-blockd. Owner: the engine. No lock.
 #include <utility>
 
 #include "toolstack/engine/block.hpp"
@@ -35,7 +35,7 @@ Nodes backend_nodes(DeviceId id, const model::Disk& disk, const std::string& nod
 
 Nodes frontend_nodes(DeviceId id, const model::Disk& disk) {
     Nodes nodes;
-    nodes.emplace_back("backend", backend_path("vbd", id.domid, id.devid));
+    nodes.emplace_back("backend", backend_path(backend_kind(disk), id.domid, id.devid));
     nodes.emplace_back("backend-id", "0");
     nodes.emplace_back("virtual-device", std::to_string(id.devid));
     nodes.emplace_back("device-type", disk.cdrom ? "cdrom" : "disk");
@@ -46,10 +46,13 @@ Nodes frontend_nodes(DeviceId id, const model::Disk& disk) {
 
 } // namespace
 
+std::string backend_kind(const model::Disk& disk) {
+    return disk.backend == model::Backend::Kernel ? "vbd" : "domus-vbd";
+}
+
 asio::awaitable<void> Blocks::check(model::Disk disk) {
-    if (disk.backend != model::Backend::Kernel)
-        throw std::runtime_error(
-            fmt::format("disk {}: backendtype={} has no driver here; use phy", disk.vdev, disk.backend_type));
+    if (disk.backend == model::Backend::Kernel && !host_.has_backend_driver("vbd"))
+        throw std::runtime_error("dom0's kernel has no block backend loaded; run: modprobe xen-blkback");
     const std::string identity = host_.disk_identity(disk.target);
     if (identity.empty())
         throw std::runtime_error(
@@ -57,7 +60,8 @@ asio::awaitable<void> Blocks::check(model::Disk disk) {
                         disk.target, disk.target));
     const auto others = co_await all_devices(store_, "vbd");
     for (const auto& other : others) {
-        const std::string path = backend_path("vbd", other.domid, other.devid);
+        const std::string kind = co_await backend_kind(store_, "vbd", other);
+        const std::string path = backend_path(kind, other.domid, other.devid);
         const auto params = co_await store_.try_read(path + "/params");
         const auto mode = co_await store_.try_read(path + "/mode");
         if (!params || host_.disk_identity(*params) != identity || (disk.read_only && mode == "r"))
@@ -73,8 +77,9 @@ asio::awaitable<void> Blocks::check(model::Disk disk) {
 
 asio::awaitable<std::uint32_t> Blocks::attach(std::uint16_t domid, model::Disk disk) {
     const DeviceId id{domid, model::vdev_number(disk.vdev)};
-    const std::string back = backend_path("vbd", id.domid, id.devid);
-    const auto there = co_await store_.try_read(back + "/state");
+    const std::string kind = backend_kind(disk), back = backend_path(kind, id.domid, id.devid);
+    const std::string taken_by = co_await backend_kind(store_, "vbd", id);
+    const auto there = co_await store_.try_read(backend_path(taken_by, id.domid, id.devid) + "/state");
     if (there)
         throw std::runtime_error(fmt::format("domain {} has a disk {} already; take another name", domid, disk.vdev));
     co_await check(disk);
@@ -85,11 +90,14 @@ asio::awaitable<std::uint32_t> Blocks::attach(std::uint16_t domid, model::Disk d
             co_await detach(id, Closing::ByForce);
         });
         Nodes backend = backend_nodes(id, disk, open->node);
+        if (disk.backend == model::Backend::User)
+            open.reset(); // it was opened to be looked at; domus-blockd wants a block device for itself
         Nodes frontend = frontend_nodes(id, disk);
         co_await write_device(store_, id.domid, back, std::move(backend), frontend_path("vbd", id.domid, id.devid),
                               std::move(frontend));
-        co_await wait_backend(store_, "vbd", id, patience_.backend);
-        co_await connect(id, *open);
+        co_await wait_backend(store_, kind, id, patience_.backend);
+        if (open) // domus-blockd has opened the disk itself
+            co_await connect(id, *open);
     });
     co_return id.devid;
 }
@@ -112,16 +120,17 @@ asio::awaitable<void> Blocks::connect(DeviceId id, const OpenDisk& open) {
 }
 
 asio::awaitable<bool> Blocks::detach(DeviceId id, Closing how) {
-    const std::string back = backend_path("vbd", id.domid, id.devid);
+    const std::string kind = co_await backend_kind(store_, "vbd", id);
+    const std::string back = backend_path(kind, id.domid, id.devid);
     const auto params = co_await store_.try_read(back + "/params");
     const auto node = co_await store_.try_read(back + "/node");
-    const bool closed = co_await close_device(store_, "vbd", id, how, patience_);
+    const bool closed = co_await close_device(store_, kind, id, how, patience_);
     if (!closed && how == Closing::ByGuest)
         co_return false;
     if (!closed)
         spdlog::warn("domain {}: disk {} did not close in time, its nodes are removed all the same", id.domid,
                      id.devid);
-    co_await remove_device(store_, "vbd", id);
+    co_await remove_device(store_, kind, id);
     if (!node || node == params)
         co_return true; // a block device of its own, nothing was made for it
     const auto released = [&] { return host_.disk_released(*node); };
@@ -138,7 +147,8 @@ asio::awaitable<std::vector<BlockState>> Blocks::list(std::uint16_t domid) {
         BlockState disk;
         disk.devid = id.devid;
         disk.vdev = model::vdev_name(id.devid);
-        disk.backend = backend_path("vbd", id.domid, id.devid);
+        const std::string kind = co_await backend_kind(store_, "vbd", id);
+        disk.backend = backend_path(kind, id.domid, id.devid);
         const std::string front = frontend_path("vbd", id.domid, id.devid);
         const auto params = co_await store_.try_read(disk.backend + "/params");
         const auto mode = co_await store_.try_read(disk.backend + "/mode");

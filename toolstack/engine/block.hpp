@@ -1,4 +1,5 @@
-// Disks of guests, served by Linux's xen-blkback. Owner: the engine. No lock; the guest's turn is held by the caller.
+// Disks of guests, served by Linux's xen-blkback or by domus-blockd. Owner: the engine. No lock; the guest's turn is
+// held by the caller.
 #pragma once
 
 #include "toolstack/engine/device.hpp"
@@ -16,6 +17,9 @@ struct BlockState {
     XenbusState state = XenbusState::Absent;
     std::uint32_t event_channel = 0, ring_ref = 0; // as the guest says; 0: not yet
 };
+
+/// "vbd" or "domus-vbd": whose backend this disk wants.
+std::string backend_kind(const model::Disk& disk);
 
 class Blocks {
 public:

@@ -28,6 +28,8 @@ asio::awaitable<std::vector<std::uint32_t>> numbered_children(xenstore::Client& 
 
 /// What to do when a backend driver does not answer.
 std::string remedy(const std::string& kind) {
+    if (kind == "domus-vbd")
+        return "is domus-blockd running? Its log is /var/log/domus/domus-blockd.log";
     if (kind == "domus-vif")
         return "is domus-netd running? Its log is /var/log/domus/domus-netd.log";
     return fmt::format("load it (modprobe {}) and look into dom0's kernel log (dmesg)",

@@ -105,6 +105,10 @@ std::unique_ptr<OpenDisk> open_image(const model::Disk& disk, const struct stat&
         throw std::runtime_error(fmt::format("disk image {}: {}{}", disk.target, errno_text(),
                                              disk.read_only ? "" : "; if it may only be read, use access=ro"));
     auto out = std::make_unique<LinuxDisk>();
+    if (disk.backend == model::Backend::User) { // domus-blockd takes files as they are
+        out->node = disk.target;
+        return out;
+    }
     out->held = attach_loop(file, disk, out->node);
     struct stat loop = {};
     ::fstat(out->held.get(), &loop);

@@ -171,13 +171,13 @@ private:
     }
 
     void backend_type(std::string_view value, std::size_t start) {
-        if (value == "phy" || value == "kernel")
+        if (value == "phy" || value == "kernel" || value == "linux")
             disk_.backend = Backend::Kernel;
         else if (value == "user" || value == "domus")
             disk_.backend = Backend::User;
         else
             fail(start, fmt::format("backendtype {} is not there", in_quotes(value)),
-                 "use phy (the kernel's driver), or leave backendtype= out");
+                 "use domus (domus-blockd) or linux (the kernel's driver), or leave backendtype= out");
         disk_.backend_type = value;
     }
 

@@ -184,7 +184,6 @@ TEST_F(CreateTest, MissingThingsAreNamedBeforeAnythingIsMade) {
     EXPECT_THAT(without([](auto& c) { c.ramdisk = "/boot/absent"; }), HasSubstr("ramdisk /boot/absent"));
     EXPECT_THAT(without([](auto& c) { c.disks[0].target = "/srv/absent"; }), HasSubstr("/srv/absent is not there"));
     EXPECT_THAT(without([](auto& c) { c.vifs[0].bridge = "br7"; }), HasSubstr("no bridge br7"));
-    EXPECT_THAT(without([](auto& c) { c.disks[0].backend = model::Backend::User; }), HasSubstr("use phy"));
     EXPECT_THAT(without([](auto& c) { c.tsc_mode = model::TscMode::AlwaysEmulate; }), HasSubstr("use \"native\""));
     world.host.drivers = {"vif"};
     EXPECT_THAT(refused(config), HasSubstr("modprobe xen-blkback"));

@@ -88,6 +88,24 @@ TEST_F(DeviceTest, ACardOfOurBackendComesAndGoes) {
     EXPECT_EQ(record().vifs.size(), 1u);
 }
 
+TEST_F(DeviceTest, ADiskOfOurBackendComesAndGoes) {
+    attach(disk("/srv/b.img,raw,xvdb,rw,backendtype=domus"));
+    const auto disks = world.run(world.engine->blocks().list(domid));
+    ASSERT_EQ(disks.size(), 2u);
+    EXPECT_EQ(disks[1].backend, "/local/domain/0/backend/domus-vbd/1/51728");
+    EXPECT_EQ(disks[1].target, "/srv/b.img");
+    EXPECT_EQ(disks[1].state, XenbusState::Connected);
+    EXPECT_EQ(world.store->read("/local/domain/1/device/vbd/51728/backend"), disks[1].backend);
+    EXPECT_FALSE(world.host.in_use("/srv/b.img")) << "domus-blockd has it, domusd must not";
+    EXPECT_THAT(world.failure(world.engine->attach_disk(domid, disk("/srv/b.img,raw,xvdc,rw"))),
+                HasSubstr("is in use"));
+    EXPECT_THAT(world.failure(world.engine->attach_disk(domid, disk("/srv/c.img,raw,xvdb,rw"))),
+                HasSubstr("has a disk xvdb already"));
+    EXPECT_EQ(detach("vbd", "xvdb"), "");
+    EXPECT_EQ(world.traces(), before);
+    EXPECT_EQ(record().disks.size(), 1u);
+}
+
 TEST_F(DeviceTest, ACardIsNamedByItsMacInEitherCase) {
     attach(vif("mac=00:16:3e:0a:0b:0c"));
     EXPECT_EQ(detach("vif", "00:16:3E:0A:0B:0C"), "");

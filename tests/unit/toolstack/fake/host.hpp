@@ -27,7 +27,8 @@ public:
     std::unique_ptr<OpenDisk> open_disk(const model::Disk& disk) override {
         faults_.step("open_disk");
         auto out = std::make_unique<Held>(*this);
-        out->node = disk.target.starts_with("/dev/") ? disk.target : fmt::format("/dev/loop{}", ++last_loop_);
+        const bool as_it_is = disk.target.starts_with("/dev/") || disk.backend == model::Backend::User;
+        out->node = as_it_is ? disk.target : fmt::format("/dev/loop{}", ++last_loop_);
         out->device_major = 7;
         out->device_minor = last_loop_;
         held.insert(out->node);

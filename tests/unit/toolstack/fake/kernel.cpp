@@ -18,7 +18,7 @@ std::string interface_of(std::uint16_t domid, std::uint32_t devid) {
 void FakeKernel::react() {
     for (bool moved = true; moved;) {
         moved = false;
-        for (const std::string kind : {"vbd", "vif", "domus-vif"})
+        for (const std::string kind : {"vbd", "domus-vbd", "vif", "domus-vif"})
             for (const auto& domid : store_.children(fmt::format("{}/{}", backends, kind)))
                 for (const auto& devid : store_.children(fmt::format("{}/{}/{}", backends, kind, domid)))
                     moved |= step(kind, std::uint16_t(*to_number(domid)), *to_number(devid));
@@ -45,14 +45,14 @@ bool FakeKernel::step(const std::string& kind, std::uint16_t domid, std::uint32_
         return true;
     };
     if (backend == "1" && takes_devices) {
-        if (kind != "vbd")
+        if (kind != "vbd" && kind != "domus-vbd")
             set_up(kind, domid, devid);
         return move(back, "2");
     }
     const bool plugged = kind != "vbd" || store_.read(back + "/physical-device");
     if (backend == "2" && kind == "vbd" && plugged && opens_disks)
         set_up(kind, domid, devid);
-    const bool hotplugged = kind == "domus-vif" || store_.read(back + "/hotplug-status") == "connected";
+    const bool hotplugged = kind.starts_with("domus-") || store_.read(back + "/hotplug-status") == "connected";
     if (backend == "2" && frontend == "1" && guests_connect && hotplugged)
         return move(front, "4");
     if (backend == "2" && frontend == "4")
@@ -80,6 +80,8 @@ void FakeKernel::set_up(const std::string& kind, std::uint16_t domid, std::uint3
 }
 
 void FakeKernel::take_down(const std::string& kind, std::uint16_t domid, std::uint32_t devid) {
+    if (kind == "domus-vbd")
+        return;
     if (kind == "vbd") {
         host_.opened.erase({domid, devid});
         return;

@@ -1,0 +1,64 @@
+"""Linux's blkfront on domus-blockd: data both ways, a full medium, unplugging, the daemon killed under load."""
+from harness.runner import only
+
+
+@only(tools="domus")
+def test_data_and_a_full_medium(dom0):
+    """What is written and flushed is in the image; what the medium refuses is the guest's error."""
+    image(dom0, "/tmp/block.img", 24)
+    dom0.guest("blk", disk=["/tmp/block.img,raw,xvda,rw,backendtype=domus"])
+    dom0.wait_guest("blk")
+    dom0.until("/usr/lib/domus/guest-run blk 10 '[ -e /dev/xvda ]'", 60)
+    assert "domus-vbd" in dom0.tool("block-list blk --json")
+    rights = dom0.ok("grep CapEff /proc/$(pidof domus-blockd)/status").split()[1]
+    assert int(rights, 16) == 0, "rights are left"
+    read = dom0.in_guest("blk", "dd if=/dev/xvda bs=1M count=8 2>/dev/null | sha256sum").split()[0]
+    assert read == checksum(dom0, "/tmp/block.img", 0, 8)
+    dom0.in_guest("blk", "dd if=/dev/urandom of=/tmp/r bs=1M count=8 2>/dev/null; "
+                         "dd if=/tmp/r of=/dev/xvda bs=1M seek=8 conv=fsync 2>/dev/null")
+    assert dom0.in_guest("blk", "sha256sum </tmp/r").split()[0] == checksum(dom0, "/tmp/block.img", 8, 8)
+
+    dom0.ok("mkdir -p /tmp/small; mount -t tmpfs -o size=2m none /tmp/small; truncate -s 8M /tmp/small/img")
+    dom0.tool("block-attach blk /tmp/small/img,raw,xvdb,rw,backendtype=domus")
+    dom0.until("/usr/lib/domus/guest-run blk 10 '[ -e /dev/xvdb ]'", 60)
+    dom0.in_guest("blk", "! dd if=/dev/zero of=/dev/xvdb bs=1M count=8 conv=fsync 2>/dev/null", 60)
+    dom0.tool("block-detach blk xvdb")
+    dom0.until("umount /tmp/small", 30)
+    destroy(dom0, "blk")
+
+
+@only(tools="domus")
+def test_killed_under_load(dom0):
+    """Nothing is lost and nothing is doubled: the image is what the guest wrote."""
+    image(dom0, "/tmp/block.img", 48)
+    dom0.guest("bk", disk=["/tmp/block.img,raw,xvda,rw,backendtype=domus"])
+    dom0.wait_guest("bk")
+    dom0.until("/usr/lib/domus/guest-run bk 10 '[ -e /dev/xvda ]'", 60)
+    dom0.in_guest("bk", "dd if=/dev/urandom of=/tmp/r bs=1M count=16 2>/dev/null; "
+                        "(for i in 0 16 32; do dd if=/tmp/r of=/dev/xvda bs=64k seek=${i}0 conv=fsync || touch /tmp/bad; "
+                        "done; touch /tmp/done) >/dev/null 2>&1 &")
+    for _ in range(5):
+        old = dom0.ok("pidof domus-blockd").strip()
+        dom0.ok(f"kill -9 {old}")
+        dom0.until(f"p=$(pidof domus-blockd) && [ $p != {old} ]", 60)
+        dom0.in_guest("bk", "dd if=/dev/xvda of=/dev/null bs=4k count=1 skip=12000 iflag=direct 2>/dev/null", 60)
+    dom0.until("/usr/lib/domus/guest-run bk 10 '[ -e /tmp/done ]'", 120)
+    dom0.in_guest("bk", "[ ! -e /tmp/bad ]")
+    expected = dom0.in_guest("bk", "sha256sum </tmp/r").split()[0]
+    whole = "dd if=/tmp/block.img bs=64k skip={} count=256 2>/dev/null | sha256sum"
+    assert dom0.ok(whole.format(320)).split()[0] == expected
+    destroy(dom0, "bk")
+
+
+def image(dom0, path, mib):
+    dom0.ok(f"truncate -s {mib}M {path}; dd if=/dev/urandom of={path} bs=1M count=8 conv=notrunc 2>/dev/null")
+
+
+def checksum(dom0, path, skip, count):
+    return dom0.ok(f"dd if={path} bs=1M skip={skip} count={count} 2>/dev/null | sha256sum").split()[0]
+
+
+def destroy(dom0, name):
+    dom0.tool(f"destroy {name}")
+    dom0.wait_gone(name)
+    dom0.ok("rm -f /tmp/block.img")
