@@ -95,10 +95,10 @@ TEST_F(Sysctl, ReadConsoleInPieces) {
 TEST_F(Sysctl, CountersHaveNames) {
     op.u.perfc_op = {.cmd = XEN_SYSCTL_PERFCOP_query};
     ASSERT_EQ(run(XEN_SYSCTL_perfc_op), 0);
-    const u32 count = op.u.perfc_op.nr_counters;
-    EXPECT_EQ(op.u.perfc_op.nr_vals, count);
-    std::vector<xen_sysctl_perfc_desc_t> names(count);
-    std::vector<u32> values(count);
+    const u32 counters = op.u.perfc_op.nr_counters;
+    EXPECT_EQ(op.u.perfc_op.nr_vals, counters);
+    std::vector<xen_sysctl_perfc_desc_t> names(counters);
+    std::vector<u32> values(counters);
     Domain& short_lived = m.make_domain(9);
     zero.perf.counts[static_cast<size_t>(Count::RootLoads)] = 70;
     count(guest, Count::RootLoads, 5);
@@ -108,7 +108,7 @@ TEST_F(Sysctl, CountersHaveNames) {
     set_xen_guest_handle(op.u.perfc_op.val, values.data());
     ASSERT_EQ(run(XEN_SYSCTL_perfc_op), 0);
     bool found = false;
-    for (u32 i = 0; i < count; ++i) {
+    for (u32 i = 0; i < counters; ++i) {
         EXPECT_EQ(names[i].nr_vals, 1u);
         found |= std::string(names[i].name) == "count: root loads" && values[i] == 77;
     }
