@@ -12,7 +12,8 @@ import sys
 import time
 
 # The system tests that belong to `make test`: patterns of harness/runner.py.
-SYSTEM = ["boot:", "dom0:", "store:", "guests:", "devices:", "tools:", "failures:", "daemons:", "frontends:", "guestkit:"]
+SYSTEM = ["boot:", "dom0:", "store:", "guests:", "devices:", "tools:", "failures:", "daemons:", "frontends:", "guestkit:",
+          "net:", "block:"]
 
 TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
@@ -101,7 +102,7 @@ def main():
             step(total, "mini guests, no short crossings",
                  ["env", "XOPT=fast-syscall=0 fast-iret=0", "tests/guests/run.sh", "build/domus.elf", "crossings", "wild"],
                  300, mini_guests)
-        step(total, "system tests", ["python3", "tests/system/run.py", *long, *pattern], 7200 if long else 1500,
+        step(total, "system tests", ["python3", "tests/system/run.py", *long, *pattern], 7200 if long else 2400,
              last_line)
 
     print(f"\n== everything in {time.monotonic() - begin:.0f} s" +
