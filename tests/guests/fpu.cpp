@@ -27,6 +27,14 @@ unsigned try_xsetbv(u32 number, u64 value) {
     return last_vector + 1;
 }
 
+// XGETBV and XSETBV are there once a kernel has said so. (Domus does not wait for that, Xen does.)
+void enable_xsave() {
+    constexpr u64 osxsave = 1u << 18;
+    u64 cr4;
+    asm volatile("mov %%cr4, %0" : "=r"(cr4));
+    asm volatile("mov %0, %%cr4" ::"r"(cr4 | osxsave));
+}
+
 u64 xgetbv() {
     u32 low, high;
     asm volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
@@ -59,6 +67,7 @@ u64 other_xcr0;
 Wide other_found;
 
 void second_vcpu(u64) {
+    enable_xsave();
     other_xcr0 = xgetbv();
     try_xsetbv(0, x87 | sse | avx);
     other_found = read_ymm();
@@ -88,7 +97,7 @@ void two_vcpus() {
     expect(initialise_vcpu(1, second_vcpu, 0), 0, "initialise");
     expect(bring_up(1), 0, "bring_up");
     check(wait_for_change(&done, 0, second), "second_vcpu_runs");
-    check(other_xcr0 == x87, "new_vcpu_has_a_fresh_xcr0", "%lx", other_xcr0);
+    check((other_xcr0 & avx) == 0, "new_vcpu_has_a_fresh_xcr0", "%lx", other_xcr0); // x87; on Xen SSE as well
     check(other_found.is(0), "wide_registers_do_not_leak", "upper lanes %lx %lx", other_found.lane[2],
           other_found.lane[3]);
     check(wait_for_change(&done, 1, second) && done == 2, "wide_registers_of_the_second_come_back", "%lu", done);
@@ -102,6 +111,7 @@ void two_vcpus() {
 void guest_main() {
     on_trap(13, step_over);
     on_trap(6, step_over);
+    enable_xsave();
     limits();
     if (check(has_avx(), "processor_has_avx"))
         two_vcpus();
