@@ -22,7 +22,10 @@ def test_two_guests_ping_each_other(dom0):
     addresses = {}
     for name in ("left", "right"):
         dom0.wait_guest(name)
-        addresses[name] = dom0.in_guest(name, "ip -4 addr show dev eth0").split("inet ")[1].split("/")[0]
+        shown = dom0.in_guest(name, "ip -4 addr show dev eth0; cd /sys/class/net/eth0/statistics; cat rx_packets tx_packets")
+        assert "inet " in shown, f"{name} has no address: {shown}\n" + dom0.ok(
+            f"cat /var/log/domus/console/{name}.log; ip link; cat /run/udhcpd.leases | wc -c; pidof udhcpd")
+        addresses[name] = shown.split("inet ")[1].split("/")[0]
     assert addresses["left"] != addresses["right"], addresses
     dom0.in_guest("left", f"ping -c 3 -W 5 {addresses['right']}")
     dom0.in_guest("right", f"ping -c 3 -W 5 -s 1400 {addresses['left']}")
