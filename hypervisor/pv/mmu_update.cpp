@@ -7,6 +7,8 @@
 #include "hypervisor/pv/mmu_batch.hpp"
 #include "hypervisor/pv/page_entry.hpp"
 
+#include <span>
+
 namespace domus::hv {
 namespace {
 
@@ -43,6 +45,22 @@ public:
     }
     FrameType type() const { return type_; }
 
+    // What a guest writes to a table before it is in force (the child's, in a fork): as many of the requests as are
+    // about this page, if it is plain memory.
+    u32 write_plain(std::span<const mmu_update_t> requests) const {
+        constexpr u64 not_plain = sizeof(u64) - 1 - MMU_PT_UPDATE_PRESERVE_AD;
+        u32 done = 0;
+        if (type_ != FrameType::Writable || mfn_ == invalid_mfn)
+            return done;
+        for (const mmu_update_t& request : requests) {
+            if ((request.ptr & not_plain) != 0 || frame_of(Maddr(request.ptr)) != mfn_)
+                break;
+            arch::write_entry(mfn_, static_cast<u32>((request.ptr & page_mask) / sizeof(u64)), request.val);
+            ++done;
+        }
+        return done;
+    }
+
 private:
     Vcpu& vcpu_;
     Mfn mfn_ = invalid_mfn;
@@ -50,21 +68,21 @@ private:
 };
 
 Result<void> write_entry(Call& call, const Parties& parties, OpenTable& table, const mmu_update_t& request) {
-    const u32 command = request.ptr & 3;
     const u64 address = request.ptr & ~u64{3};
     if (address % sizeof(u64) != 0)
         return Err::Inval;
     const EntryWrite write{frame_of(Maddr(address)), static_cast<u32>((address & page_mask) / sizeof(u64)), request.val,
-                           command == MMU_PT_UPDATE_PRESERVE_AD ? AccessBits::Keep : AccessBits::Replace};
+                           (request.ptr & 3) == MMU_PT_UPDATE_PRESERVE_AD ? AccessBits::Keep : AccessBits::Replace};
     TRY(table.open(write.table, *parties.tables));
-    if (table.type() == FrameType::L1)
+    if (table.type() == FrameType::L1) [[likely]]
         return write_l1(write, parties.data_owner(), call.domain);
-    if (is_table(table.type()))
-        return write_upper(call.vcpu, write, table.type(), *parties.tables);
-    if (table.type() != FrameType::Writable)
+    if (table.type() == FrameType::Writable) {
+        arch::write_entry(write.table, write.index, write.value);
+        return {};
+    }
+    if (!is_table(table.type()))
         return Err::Inval;
-    arch::write_entry(write.table, write.index, write.value);
-    return {};
+    return write_upper(call.vcpu, write, table.type(), *parties.tables);
 }
 
 // ISOLATION, memory operations: only frames of the named domain get a new place in the machine-to-phys table.
@@ -85,36 +103,38 @@ Result<void> apply(Call& call, const Parties& parties, OpenTable& table, const m
 
 // Requests are copied in groups; a group that reaches beyond readable memory is read one by one, so that the count of
 // completed ones is exact.
-struct Window {
+struct Group {
     std::array<mmu_update_t, 32> requests;
-    u32 first = 0, size = 0;
 
-    Result<void> load(GuestPtr<mmu_update_t> list, u32 index, u32 left) {
-        if (index - first < size && index >= first)
-            return {};
-        first = index;
-        size = left < requests.size() ? left : static_cast<u32>(requests.size());
+    Result<u32> load(GuestPtr<mmu_update_t> list, u32 index, u32 left) {
+        const u32 size = left < requests.size() ? left : static_cast<u32>(requests.size());
         if (copy_in_bytes(requests.data(), list.at(index).address, size * sizeof(mmu_update_t)))
-            return {};
-        size = 0;
+            return size;
         TRY(copy_in_bytes(requests.data(), list.at(index).address, sizeof(mmu_update_t)));
-        size = 1;
-        return {};
+        return u32{1};
     }
-    const mmu_update_t& at(u32 index) const { return requests[index - first]; }
 };
 
 Result<void> run(Call& call, const Parties& parties, GuestPtr<mmu_update_t> list, Batch& batch) {
     OpenTable table(call.vcpu);
-    Window window;
+    Group group;
     while (batch.more()) {
-        if (batch.done % 32 == 31 && must_yield())
+        if (batch.done != 0 && must_yield())
             return Err::Restart;
-        TRY(window.load(list, batch.done, batch.count - batch.done));
-        TRY(apply(call, parties, table, window.at(batch.done)));
-        ++batch.done;
-        if (call.vcpu.pv.unfinished_table != invalid_mfn)
-            return Err::Restart;
+        const u32 size = TRY(group.load(list, batch.done, batch.count - batch.done));
+        const std::span<const mmu_update_t> requests(group.requests.data(), size);
+        for (u32 i = 0; i < size;) {
+            if (const u32 plain = table.write_plain(requests.subspan(i)); plain != 0) {
+                i += plain;
+                batch.done += plain;
+                continue;
+            }
+            TRY(apply(call, parties, table, requests[i]));
+            ++i;
+            ++batch.done;
+            if (call.vcpu.pv.unfinished_table != invalid_mfn)
+                return Err::Restart;
+        }
     }
     return {};
 }

@@ -24,12 +24,10 @@ MUTANTS = {
     "hypervisor_slot_open": (PV + "mmu_entry.cpp", "if (level == FrameType::L4 && is_hypervisor_slot(write.index))",
                              "if (level == FrameType::L4 && write.index == 256)"),
     "last_entry_unchecked": (PV + "page_types.cpp",
-                             "    for (; progress < table_entries; ++progress) {\n"
-                             "        const u64 raw = load(entries, progress);\n"
-                             "        if (!entry::is_present(raw))\n",
-                             "    for (; progress < table_entries; ++progress) {\n"
-                             "        const u64 raw = load(entries, progress);\n"
-                             "        if (!entry::is_present(raw) || progress == 3)\n"),
+                             "        if (!entry::is_present(raw))\n            continue;\n        const u64 value = entry::stored(raw);\n"
+                             "        TRY(take_target",
+                             "        if (!entry::is_present(raw) || progress == 3)\n            continue;\n"
+                             "        const u64 value = entry::stored(raw);\n        TRY(take_target"),
     "type_change_without_flush": (CORE + "frame_table.cpp",
                                   "    if (now.type() != want && now.type() != FrameType::None)\n"
                                   "        flush_stale_translations();\n", ""),
