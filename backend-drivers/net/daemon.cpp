@@ -1,117 +1,34 @@
-// domus-netd: serves the network cards of all guests that have backendtype=domus. One process, one io_context, no
-// threads. Its state is in the store and in the guests' rings: killed at any moment and started again, it goes on
-// there.
-#include <csignal>
-#include <filesystem>
-#include <list>
-
-#include <CLI/CLI.hpp>
-#include <boost/asio/co_spawn.hpp>
-#include <boost/asio/io_context.hpp>
-#include <boost/asio/signal_set.hpp>
-#include <fmt/format.h>
+// domus-netd: serves the network cards of all guests that have backendtype=domus. The frame is common/daemon.hpp.
 #include <linux/capability.h>
-#include <spdlog/sinks/stdout_sinks.h>
-#include <spdlog/spdlog.h>
 
-#include "backend-drivers/common/directory.hpp"
+#include "backend-drivers/common/daemon.hpp"
 #include "backend-drivers/common/privileges.hpp"
 #include "backend-drivers/net/vif.hpp"
 
 namespace {
 
-namespace asio = boost::asio;
 namespace backend = domus::backend;
-using domus::net::Network;
-using domus::net::Vif;
 
-/// Whatever is connected is left as it is: the next process goes on there.
-[[noreturn]] void end(const std::exception_ptr& failure) {
-    try {
-        if (failure) {
-            std::rethrow_exception(failure);
-        }
-    } catch (const std::exception& error) {
-        spdlog::critical("{}", error.what());
-    }
-    std::_Exit(failure ? 1 : 0);
-}
-
-/// Nothing can be served without the store.
-void end_if(const std::exception_ptr& failure) {
-    if (failure) {
-        end(failure);
-    }
-}
-
-struct Options {
-    std::string store = domus::xenstore::default_socket();
-    std::string figures = backend::stats_folder;
-    bool verbose = false;
-};
-
-class Daemon {
+class NetService final : public backend::Service {
 public:
-    Daemon(asio::any_io_executor executor, Options options)
-        : executor_(std::move(executor)), options_(std::move(options)) {}
-
-    asio::awaitable<void> run() {
-        access_ = backend::open_guest_access(executor_);
-        store_ = co_await domus::xenstore::Client::connect(options_.store);
+    Words words() const override {
+        return {"domus-netd", "Serves the network cards of Domus' guests that have backendtype=domus, on tap devices.",
+                domus::net::device_type, "network cards"};
+    }
+    void drop_rights() override {
         backend::keep_only({CAP_NET_ADMIN}); // makes tap devices and puts them on bridges
-        auto home = co_await backend::own_home(*store_);
-        backend::Directory directory(store_, std::move(home), domus::net::device_type,
-                                     [this](backend::DeviceId id) { serve(std::move(id)); });
-        directory_ = &directory;
-        spdlog::info("serving network cards");
-        co_await directory.run();
+    }
+    std::unique_ptr<backend::Driver> make_driver(backend::Device& device, const Files& files) override {
+        return std::make_unique<domus::net::Vif>(device, *network_, files.figures);
     }
 
 private:
-    void serve(backend::DeviceId id) { asio::co_spawn(executor_, life_of(std::move(id)), end_if); }
-
-    asio::awaitable<void> life_of(backend::DeviceId id) {
-        const std::string figures = fmt::format("{}/{}-{}-{}", options_.figures, id.type, id.domid, id.devid);
-        {
-            backend::Device device(store_, access_, id, [&](backend::Device& made) {
-                return std::make_unique<Vif>(made, *network_, figures);
-            });
-            co_await device.run();
-        }
-        co_await directory_->forget(id);
-    }
-
-    asio::any_io_executor executor_;
-    Options options_;
-    std::unique_ptr<Network> network_ = domus::net::open_network();
-    backend::GuestAccess access_;
-    std::shared_ptr<domus::xenstore::Client> store_;
-    backend::Directory* directory_ = nullptr;
+    std::unique_ptr<domus::net::Network> network_ = domus::net::open_network();
 };
 
 } // namespace
 
 int main(int argc, char** argv) {
-    Options options;
-    CLI::App app{"Serves the network cards of Domus' guests that have backendtype=domus, on tap devices."};
-    app.add_option("--xenstore", options.store, "xenstore's socket")->capture_default_str();
-    app.add_option("--figures", options.figures, "folder of the devices' figures")->capture_default_str();
-    app.add_flag("--verbose", options.verbose, "say more");
-    CLI11_PARSE(app, argc, argv);
-
-    spdlog::set_default_logger(spdlog::stderr_logger_st("domus-netd"));
-    spdlog::set_pattern("%n: %l: %v");
-    spdlog::set_level(options.verbose ? spdlog::level::debug : spdlog::level::info);
-    std::signal(SIGPIPE, SIG_IGN);
-    try {
-        std::filesystem::create_directories(options.figures);
-        asio::io_context context(1);
-        asio::signal_set signals(context, SIGTERM, SIGINT);
-        signals.async_wait([](auto, int) { end(nullptr); });
-        Daemon daemon(context.get_executor(), options);
-        asio::co_spawn(context, daemon.run(), end);
-        context.run();
-    } catch (...) {
-        end(std::current_exception());
-    }
+    NetService service;
+    return backend::run_service(service, argc, argv);
 }

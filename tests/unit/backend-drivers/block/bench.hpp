@@ -10,7 +10,7 @@
 #include <gmock/gmock.h>
 
 #include "backend-drivers/block/disk.hpp"
-#include "tests/unit/backend-drivers/common/toy.hpp"
+#include "tests/unit/backend-drivers/common/device_world.hpp"
 
 namespace domus::block::test {
 
@@ -79,19 +79,15 @@ struct Shared {
 };
 static_assert(sizeof(Shared) <= page_size);
 
-struct DiskTest : backend::test::World {
+struct DiskTest : backend::test::DeviceWorld {
     static constexpr std::uint32_t ring_page = 1, data = 16, list_page = 900; // grant references
     MemoryStorages storages;
-    std::unique_ptr<backend::Device> device;
     std::string journal = testing::TempDir() + "domus-journal-" + std::to_string(::getpid());
-    bool ended = false;
 
     DiskTest() {
         id = {"/local/domain/0", device_type, 3, 51712};
         front = "/local/domain/3/device/vbd/51712";
-        for (std::uint32_t i = 1; i < 1024; ++i) {
-            grants->grant(i);
-        }
+        grant_pages();
     }
     ~DiskTest() override {
         kill();
@@ -99,29 +95,13 @@ struct DiskTest : backend::test::World {
     }
 
     Memory& medium() { return storages.memory; }
-    void start() {
-        ended = false;
-        device = std::make_unique<backend::Device>(client, access, id, [this](backend::Device& made) {
-            return std::make_unique<Disk>(made, storages, journal, "");
-        });
-        spawn([this](World&) -> asio::awaitable<void> {
-            co_await device->run();
-            ended = true;
-        });
+    std::unique_ptr<backend::Driver> make(backend::Device& made) override {
+        return std::make_unique<Disk>(made, storages, journal, "");
     }
-    /// As kill -9: nothing is written to the store. What the medium has begun, it ends.
-    void kill() {
-        if (device) {
-            device->stop();
-            settle(); // it answers nothing more, and waits for the medium
-            until([&] {
-                while (!medium().held.empty()) {
-                    medium().release(0);
-                }
-                return ended;
-            });
-            device.reset();
-            settle();
+    /// What the medium has begun, it ends.
+    void let_end() override {
+        while (!medium().held.empty()) {
+            medium().release(0);
         }
     }
     void write_frontend() {
@@ -141,13 +121,6 @@ struct DiskTest : backend::test::World {
         offer(mode);
         take();
     }
-    void take() {
-        frontend(State::Initialised);
-        ASSERT_TRUE(becomes(State::Connected)) << error();
-        frontend(State::Connected);
-        settle();
-    }
-    std::string error() { return store.read(id.error_path()).value_or(""); }
 
     Shared& ring(std::uint32_t page = ring_page) { return *reinterpret_cast<Shared*>(grants->page(page)); }
     static blkif_request_t request(std::uint8_t operation, std::uint64_t sector, std::uint32_t reference,

@@ -1,49 +1,30 @@
 // A device's life in a real store: connect, close, reconnect, unplug, failures, a restart of the backend.
-#include "toy.hpp"
+#include "device_world.hpp"
 
 namespace domus::backend::test {
 namespace {
 
 using Calls = std::vector<std::string>;
 
-struct DeviceTest : World {
+struct DeviceTest : DeviceWorld {
     ToyDriver::Script script;
-    std::unique_ptr<Device> device;
-    bool ended = false;
 
-    void start() {
-        ended = false;
-        device = std::make_unique<Device>(client, access, id, [this](Device& d) {
-            script.device = &d;
-            return std::make_unique<ToyDriver>(script);
-        });
-        spawn([this](World&) -> asio::awaitable<void> {
-            co_await device->run();
-            ended = true;
-        });
+    std::unique_ptr<Driver> make(Device& made) override {
+        script.device = &made;
+        return std::make_unique<ToyDriver>(script);
     }
-    /// As kill -9: nothing is written to the store.
-    void kill() {
-        device->stop();
-        ASSERT_TRUE(until([&] { return ended; }));
-        device.reset();
+    /// The next process begins with a clean sheet.
+    void kill_backend() {
+        kill();
         script.calls.clear();
     }
     void connect() {
         write_device();
         start();
         ASSERT_TRUE(becomes(State::InitWait));
-        frontend(State::Initialised);
-        ASSERT_TRUE(becomes(State::Connected));
-        frontend(State::Connected);
-        settle();
+        take();
     }
-    ~DeviceTest() override {
-        if (device && !ended) {
-            device->stop();
-            until([&] { return ended; });
-        }
-    }
+    ~DeviceTest() override { kill(); }
 };
 
 TEST_F(DeviceTest, ConnectsAndPublishesInOrder) {
@@ -123,7 +104,7 @@ TEST_F(DeviceTest, AFrontendThatBreaksTheProtocolLosesTheDeviceAndMayComeBack) {
 
 TEST_F(DeviceTest, ANewProcessServesOn) {
     connect();
-    kill();
+    kill_backend();
     EXPECT_EQ(mine(), to_text(State::Connected));
     start();
     settle();
@@ -133,7 +114,7 @@ TEST_F(DeviceTest, ANewProcessServesOn) {
 
 TEST_F(DeviceTest, ANewProcessThatKnowsNothingClosesTheDevice) {
     connect();
-    kill();
+    kill_backend();
     script.can_resume = false;
     start();
     ASSERT_TRUE(becomes(State::Closing));
@@ -145,7 +126,7 @@ TEST_F(DeviceTest, ANewProcessTakesWhatWasOnlyOffered) {
     write_device();
     start();
     ASSERT_TRUE(becomes(State::InitWait));
-    kill();
+    kill_backend();
     frontend(State::Initialised);
     start();
     ASSERT_TRUE(becomes(State::Connected));

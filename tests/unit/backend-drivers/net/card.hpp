@@ -5,7 +5,7 @@
 #include <sys/socket.h>
 
 #include "backend-drivers/net/vif.hpp"
-#include "tests/unit/backend-drivers/common/toy.hpp"
+#include "tests/unit/backend-drivers/common/device_world.hpp"
 #include "tests/unit/backend-drivers/net/frontend.hpp"
 
 namespace domus::net::test {
@@ -44,39 +44,20 @@ typename P::Shared& ring_of(std::uint8_t* page) {
     return *reinterpret_cast<typename P::Shared*>(page);
 }
 
-struct CardTest : backend::test::World {
+struct CardTest : backend::test::DeviceWorld {
     static constexpr std::uint32_t tx_ring = 1, rx_ring = 2, first_data = 16; // grant references
     FakeNetwork network;
-    std::unique_ptr<backend::Device> device;
-    bool ended = false;
     std::string prefix; ///< where the first queue's nodes stand
 
     CardTest() {
         id = {"/local/domain/0", device_type, 3, 0};
         front = "/local/domain/3/device/vif/0";
-        for (std::uint32_t i = 1; i < 1024; ++i) {
-            grants->grant(i);
-        }
+        grant_pages();
     }
     ~CardTest() override { kill(); }
 
-    void start() {
-        ended = false;
-        device = std::make_unique<backend::Device>(
-            client, access, id, [this](backend::Device& made) { return std::make_unique<Vif>(made, network, ""); });
-        spawn([this](World&) -> asio::awaitable<void> {
-            co_await device->run();
-            ended = true;
-        });
-    }
-    /// As kill -9: nothing is written to the store.
-    void kill() {
-        if (device) {
-            device->stop();
-            EXPECT_TRUE(until([&] { return ended; }));
-            device.reset();
-            settle();
-        }
+    std::unique_ptr<backend::Driver> make(backend::Device& made) override {
+        return std::make_unique<Vif>(made, network, "");
     }
     void write_frontend() {
         for (const auto* feature : {"request-rx-copy", "feature-rx-notify", "feature-sg", "feature-gso-tcpv4",
@@ -102,12 +83,6 @@ struct CardTest : backend::test::World {
     void connect() {
         offer();
         take();
-    }
-    void take() {
-        frontend(State::Initialised);
-        ASSERT_TRUE(becomes(State::Connected));
-        frontend(State::Connected);
-        settle();
     }
 
     TxPage::Shared& tx(std::uint32_t more = 0) { return ring_of<TxPage>(grants->page(tx_ring + more)); }
@@ -146,7 +121,6 @@ struct CardTest : backend::test::World {
                   static_cast<ssize_t>(bytes.size()));
         settle();
     }
-    std::string error() { return store.read(id.error_path()).value_or(""); }
 };
 
 inline Bytes without_header(const Bytes& bytes) {

@@ -1,0 +1,107 @@
+// See daemon.hpp.
+#include "backend-drivers/common/daemon.hpp"
+
+#include <csignal>
+#include <filesystem>
+
+#include <unistd.h>
+
+#include <CLI/CLI.hpp>
+#include <boost/asio/co_spawn.hpp>
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/signal_set.hpp>
+#include <fmt/format.h>
+#include <spdlog/sinks/stdout_sinks.h>
+#include <spdlog/spdlog.h>
+
+#include "backend-drivers/common/directory.hpp"
+
+namespace domus::backend {
+
+namespace {
+
+/// Whatever is connected is left as it is: the next process goes on there.
+[[noreturn]] void end(const std::exception_ptr& failure) {
+    try {
+        if (failure) {
+            std::rethrow_exception(failure);
+        }
+    } catch (const std::exception& error) {
+        spdlog::critical("{}", error.what());
+    }
+    std::_Exit(failure ? 1 : 0);
+}
+
+asio::awaitable<void> life_of(Service& service, const Serving& serving, Directory& directory, DeviceId id) {
+    Service::Files files;
+    files.name = fmt::format("{}-{}-{}", id.type, id.domid, id.devid);
+    files.figures = fmt::format("{}/{}", serving.figures, files.name);
+    {
+        Device device(serving.store, serving.access, id,
+                      [&](Device& made) { return service.make_driver(made, files); });
+        co_await device.run();
+    }
+    service.removed(files);
+    co_await directory.forget(id);
+}
+
+struct Options {
+    std::string store = xenstore::default_socket();
+    std::string figures = stats_folder;
+    bool verbose = false;
+};
+
+asio::awaitable<void> run(Service& service, asio::any_io_executor executor, Options options) {
+    Serving serving{.executor = executor, .figures = options.figures, .device_lost = end};
+    service.open(executor);
+    serving.access = open_guest_access(executor);
+    serving.store = co_await xenstore::Client::connect(options.store);
+    service.drop_rights();
+    serving.home = co_await own_home(*serving.store);
+    spdlog::info("serving {}", service.words().devices);
+    co_await serve_devices(service, std::move(serving));
+}
+
+} // namespace
+
+asio::awaitable<void> serve_devices(Service& service, Serving serving) {
+    Directory* found_by = nullptr;
+    Directory directory(serving.store, serving.home, service.words().type, [&](DeviceId id) {
+        asio::co_spawn(serving.executor, life_of(service, serving, *found_by, std::move(id)),
+                       [&serving](const std::exception_ptr& failure) {
+                           if (failure) {
+                               serving.device_lost(failure); // nothing can be served without the store
+                           }
+                       });
+    });
+    found_by = &directory;
+    co_await directory.run();
+}
+
+int run_service(Service& service, int argc, char** argv) {
+    Options options;
+    CLI::App app{service.words().about};
+    app.add_option("--xenstore", options.store, "xenstore's socket")->capture_default_str();
+    app.add_option("--figures", options.figures, "folder of the devices' figures")->capture_default_str();
+    app.add_flag("--verbose", options.verbose, "say more");
+    service.add_options(app);
+    CLI11_PARSE(app, argc, argv);
+
+    spdlog::set_default_logger(spdlog::stderr_logger_st(service.words().program));
+    spdlog::set_pattern("%n: %l: %v");
+    spdlog::set_level(options.verbose ? spdlog::level::debug : spdlog::level::info);
+    std::signal(SIGPIPE, SIG_IGN);
+    try {
+        std::filesystem::create_directories(options.figures);
+        asio::io_context context(1);
+        asio::signal_set signals(context, SIGTERM, SIGINT);
+        signals.async_wait([](auto, int) { end(nullptr); });
+        asio::co_spawn(context, run(service, context.get_executor(), options), end);
+        context.run();
+    } catch (...) {
+        end(std::current_exception());
+    }
+    return 0;
+}
+
+} // namespace domus::backend

@@ -1,0 +1,65 @@
+// A backend as a program: options, log, signals, the store, its devices and their lives. A new daemon is a Service that
+// makes drivers, and a main() that calls run_service(). Owner: main(). Lock: none, one io_context, no threads.
+// State is in the store and in the guests' rings: killed at any moment and started again, a daemon goes on there.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include <boost/asio/any_io_executor.hpp>
+#include <boost/asio/awaitable.hpp>
+
+#include "backend-drivers/common/device.hpp"
+#include "backend-drivers/common/stats.hpp"
+#include "xenstore-lite/client/client.hpp"
+
+namespace CLI {
+class App;
+}
+
+namespace domus::backend {
+
+/// A backend's own part of its daemon. Everything may throw: the daemon then ends with the message.
+class Service {
+public:
+    struct Words {
+        const char* program; ///< "domus-netd"
+        const char* about;   ///< what --help says first
+        const char* type;    ///< of its devices: "domus-vif"
+        const char* devices; ///< "network cards"
+    };
+    /// What a driver is called in file names, and where its figures go.
+    struct Files {
+        std::string name;    ///< TYPE-DOMID-DEVID
+        std::string figures; ///< path for Stats
+    };
+
+    virtual ~Service() = default;
+    virtual Words words() const = 0;
+    virtual void add_options(CLI::App&) {}
+    /// Before the store is reached: opens what needs root's rights.
+    virtual void open(const asio::any_io_executor&) {}
+    /// Gives up the rights that are not needed any more (privileges.hpp). Called once everything shared is open.
+    virtual void drop_rights() = 0;
+    virtual std::unique_ptr<Driver> make_driver(Device& device, const Files& files) = 0;
+    /// The device was taken away for good, its driver is gone.
+    virtual void removed(const Files&) {}
+};
+
+/// What serve_devices() needs besides the service.
+struct Serving {
+    asio::any_io_executor executor;
+    std::shared_ptr<xenstore::Client> store;
+    GuestAccess access;
+    std::string home;                    ///< the backend domain's own directory
+    std::string figures = stats_folder;  ///< folder
+    std::function<void(const std::exception_ptr&)> device_lost; ///< a device's life ended by what it threw
+};
+
+/// Serves all devices of the service's type until the store is lost (throws).
+asio::awaitable<void> serve_devices(Service& service, Serving serving);
+
+/// main() of a daemon.
+int run_service(Service& service, int argc, char** argv);
+
+} // namespace domus::backend
