@@ -65,6 +65,7 @@ void Disk::stop() {
         queue->stop();
     }
     queues_.clear();
+    stats_.level("grants").set(0);
 }
 
 /// Opens what the toolstack named.
@@ -96,10 +97,13 @@ asio::awaitable<void> Disk::attach(bool resumed) {
     const auto all = co_await read_queues();
     auto journal = std::make_shared<Journal>(journal_, resumed ? Journal::From::Earlier : Journal::From::Nothing);
     std::vector<std::shared_ptr<Queue>> queues;
+    std::size_t pages = 0;
     for (unsigned i = 0; i < all.size(); ++i) {
+        pages += all[i].pages.size();
         queues.push_back(std::make_shared<Queue>(device_, i, all[i], storage_, journal, counts_of(i), resumed));
     }
     queues_ = std::move(queues);
+    stats_.level("grants").set(pages);
     for (const auto& queue : queues_) {
         queue->start();
     }
@@ -153,8 +157,7 @@ Counts Disk::counts_of(unsigned number) {
             .read_bytes = count("read_bytes"),
             .written_bytes = count("written_bytes"),
             .batches = count("batches"),
-            .taken = stats_.level(fmt::format("q{}.req_cons", number)),
-            .answered = stats_.level(fmt::format("q{}.rsp_prod", number))};
+            .ring = backend::RingFigures(stats_, fmt::format("q{}.", number))};
 }
 
 } // namespace domus::block

@@ -53,6 +53,8 @@ Queue::Queue(backend::Device& device, unsigned number, const QueueNodes& nodes, 
       freed_(device.executor()), idle_(device.executor()) {
     const auto at = resumed ? Ring::shown_in(pages_.data()) : 0;
     ring_ = Ring(pages_.data(), pages_.size(), at, at);
+    port_.count(counts_.ring);
+    counts_.ring.note(ring_);
     if (resumed) {
         first_ = journal_->at(number_, at);
     }
@@ -107,7 +109,7 @@ void Queue::accept(Ring& ring) {
     }
     job->finished = false;
     job->status = parse(job->slot, job->request);
-    counts_.taken.set(ring.consumed());
+    counts_.ring.note(ring);
     batch_.push_back(job.get());
     flight_.push_back(std::move(job));
 }
@@ -265,7 +267,7 @@ void Queue::answer() {
         count(*job);
         spare_.push_back(std::move(job));
     }
-    counts_.answered.set(ring_.produced());
+    counts_.ring.note(ring_);
     if (notify) {
         port_.notify();
     }

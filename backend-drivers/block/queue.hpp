@@ -30,7 +30,8 @@ struct QueueNodes {
 };
 
 struct Counts {
-    backend::Stats::Value reads, writes, flushes, discards, errors, read_bytes, written_bytes, batches, taken, answered;
+    backend::Stats::Value reads, writes, flushes, discards, errors, read_bytes, written_bytes, batches;
+    backend::RingFigures ring;
 };
 
 class Queue : public std::enable_shared_from_this<Queue> {

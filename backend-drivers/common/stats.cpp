@@ -5,6 +5,7 @@
 #include <cerrno>
 #include <cstring>
 #include <fstream>
+#include <memory>
 #include <new>
 #include <stdexcept>
 
@@ -75,18 +76,30 @@ Stats::Value Stats::find(std::string_view name, stats::Kind kind) {
     return Value(&entry.value);
 }
 
-std::vector<stats::Figure> stats::read(const std::string& path) {
+namespace {
+
+std::unique_ptr<stats::Page> load(const std::string& path) {
+    auto page = std::make_unique<stats::Page>();
     std::ifstream in(path, std::ios::binary);
-    alignas(Page) char bytes[sizeof(Page)] = {};
-    in.read(bytes, sizeof bytes);
-    const auto& page = *reinterpret_cast<const Page*>(bytes);
-    if (in.gcount() != sizeof bytes || std::memcmp(page.header.magic, magic, sizeof magic) != 0) {
+    in.read(reinterpret_cast<char*>(page.get()), sizeof(stats::Page));
+    if (in.gcount() != sizeof(stats::Page) || std::memcmp(page->header.magic, stats::magic, sizeof stats::magic) != 0) {
         throw std::runtime_error(path + ": no figures of a device");
     }
+    return page;
+}
+
+} // namespace
+
+std::uint32_t stats::writer(const std::string& path) {
+    return load(path)->header.pid;
+}
+
+std::vector<stats::Figure> stats::read(const std::string& path) {
+    const auto page = load(path);
     std::vector<Figure> figures;
-    const auto count = std::min<std::size_t>(page.header.count.load(std::memory_order_acquire), most_entries);
+    const auto count = std::min<std::size_t>(page->header.count.load(std::memory_order_acquire), most_entries);
     for (std::size_t i = 0; i < count; ++i) {
-        const Entry& entry = page.entries[i];
+        const Entry& entry = page->entries[i];
         figures.push_back({std::string(entry.name, ::strnlen(entry.name, sizeof entry.name)), entry.kind,
                            entry.value.load(std::memory_order_relaxed)});
     }

@@ -45,7 +45,13 @@ struct Figure {
 };
 /// What a file says now. Throws std::runtime_error when it is no such file.
 std::vector<Figure> read(const std::string& path);
+/// Who wrote it; the process may be gone by now (killed: the file stays). Throws as read().
+std::uint32_t writer(const std::string& path);
 } // namespace stats
+
+namespace stats::detail {
+inline std::atomic<std::uint64_t> nowhere; ///< where figures go that nobody asked for
+}
 
 /// The writing end. Without a path, or when the file cannot be made, figures are kept in memory only: a device must
 /// not fail for want of them.
@@ -58,7 +64,7 @@ public:
 
     class Value {
     public:
-        explicit Value(std::atomic<std::uint64_t>* value = nullptr) : value_(value) {}
+        explicit Value(std::atomic<std::uint64_t>* value = &stats::detail::nowhere) : value_(value) {}
         void add(std::uint64_t more = 1) { set(get() + more); } // one writer: no locked instruction is needed
         void set(std::uint64_t now) { value_->store(now, std::memory_order_relaxed); }
         std::uint64_t get() const { return value_->load(std::memory_order_relaxed); }
@@ -77,6 +83,25 @@ private:
     std::string path_;
     stats::Page* page_ = nullptr;
     std::atomic<std::uint64_t> overflow_{0};
+};
+
+/// What every ring shows of itself: PREFIXevents, PREFIXnotifies (sent to the frontend), PREFIXentries, and as far as
+/// the backend has come, PREFIXreq_cons and PREFIXrsp_prod. PREFIX is "q0." or, with two rings in a queue, "q0.tx_".
+struct RingFigures {
+    RingFigures() = default;
+    RingFigures(Stats& stats, const std::string& prefix)
+        : events(stats.count(prefix + "events")), notifies(stats.count(prefix + "notifies")),
+          entries(stats.level(prefix + "entries")), taken(stats.level(prefix + "req_cons")),
+          answered(stats.level(prefix + "rsp_prod")) {}
+
+    template <class Ring>
+    void note(const Ring& ring) {
+        entries.set(ring.size());
+        taken.set(ring.consumed());
+        answered.set(ring.produced());
+    }
+
+    Stats::Value events, notifies, entries, taken, answered;
 };
 
 } // namespace domus::backend

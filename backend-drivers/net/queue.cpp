@@ -33,6 +33,8 @@ Queue::Queue(backend::Device& device, const QueueNodes& nodes, int tap, const Se
     if (nodes.rx_port != nodes.tx_port) {
         rx_port_ = backend::Port(device.access().events, device.id().domid, nodes.rx_port);
     }
+    tx_port_.count(tx_.figures()); // of both ways, when there is one port
+    rx_port_.count(rx_.figures());
     if (settings.resumed) {
         tx_.forget_first();
         rx_.forget_first();
@@ -79,6 +81,7 @@ void Queue::stop() {
 asio::awaitable<void> Queue::from_guest() {
     while (open_) {
         const Turn turn = tx_.serve(Clock::now());
+        tx_.note();
         if (tx_.take_notify()) {
             tx_port_.notify();
         }
@@ -97,6 +100,7 @@ asio::awaitable<void> Queue::from_guest() {
 asio::awaitable<void> Queue::to_guest() {
     while (open_) {
         const Turn turn = rx_.serve();
+        rx_.note();
         if (rx_.take_notify()) {
             notify(rx_port_);
         }

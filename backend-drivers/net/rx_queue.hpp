@@ -28,6 +28,7 @@ public:
     };
     struct Counts {
         backend::Stats::Value packets, bytes, dropped, batches;
+        backend::RingFigures ring;
     };
 
     RxQueue(RxRing ring, client::Grants& grants, Wire& wire, Settings settings, Counts counts);
@@ -35,6 +36,9 @@ public:
     /// Serves one batch. Throws RingError or client::Error: the device is to be closed.
     Turn serve();
     bool take_notify() { return std::exchange(notify_, false); }
+    const backend::RingFigures& figures() const { return counts_.ring; }
+    /// Shows how far the ring is served.
+    void note() { counts_.ring.note(ring_); }
     /// Asks to be notified when there are requests for what has starved. True: there are by now.
     bool arm();
     /// After a restart of this process: see above.

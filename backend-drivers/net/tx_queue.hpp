@@ -30,6 +30,7 @@ public:
     };
     struct Counts {
         backend::Stats::Value packets, bytes, dropped, spoofed, batches;
+        backend::RingFigures ring;
     };
 
     TxQueue(TxRing ring, client::Grants& grants, Wire& wire, Settings settings, Counts counts);
@@ -44,6 +45,9 @@ public:
     void forget_first();
 
     TxRing& ring() { return ring_; }
+    const backend::RingFigures& figures() const { return counts_.ring; }
+    /// Shows how far the ring is served.
+    void note() { counts_.ring.note(ring_); }
 
 private:
     bool next_chain(Clock::time_point now);

@@ -79,6 +79,7 @@ void Vif::stop() {
         queue->stop();
     }
     queues_.clear();
+    stats_.level("grants").set(0);
     first_ = Descriptor();
 }
 
@@ -125,6 +126,7 @@ asio::awaitable<void> Vif::attach(bool resumed) {
     network_.carrier_on(queues[0]->tap(),
                         {.checksum = settings.rx.checksum4, .tso4 = settings.rx.gso4, .tso6 = settings.rx.gso6});
     queues_ = std::move(queues);
+    stats_.level("grants").set(queues_.size() * 2); // the rings; data is copied
     for (const auto& queue : queues_) {
         queue->start();
     }
@@ -176,17 +178,20 @@ asio::awaitable<QueueNodes> Vif::read_queue(std::string prefix) {
 
 std::shared_ptr<Queue> Vif::make_queue(unsigned number, const QueueNodes& nodes, const Queue::Settings& settings) {
     const auto count = [&](const char* what) { return stats_.count(fmt::format("q{}.{}", number, what)); };
+    const auto ring = [&](const char* way) { return backend::RingFigures(stats_, fmt::format("q{}.{}", number, way)); };
     Descriptor tap = number == 0 ? std::move(first_) : network_.add_queue(interface_);
     return std::make_shared<Queue>(device_, nodes, tap.release(), settings,
                                    TxQueue::Counts{.packets = count("tx_packets"),
                                                    .bytes = count("tx_bytes"),
                                                    .dropped = count("tx_dropped"),
                                                    .spoofed = count("tx_spoofed"),
-                                                   .batches = count("tx_batches")},
+                                                   .batches = count("tx_batches"),
+                                                   .ring = ring("tx_")},
                                    RxQueue::Counts{.packets = count("rx_packets"),
                                                    .bytes = count("rx_bytes"),
                                                    .dropped = count("rx_dropped"),
-                                                   .batches = count("rx_batches")});
+                                                   .batches = count("rx_batches"),
+                                                   .ring = ring("rx_")});
 }
 
 } // namespace domus::net

@@ -1,4 +1,6 @@
 """Linux's netfront on domus-netd: packets both ways, a card plugged in and out, the daemon killed during a transfer."""
+import json
+
 from harness.runner import only
 
 MAC = "00:16:3e:00:00:55"
@@ -17,6 +19,14 @@ def test_ping_and_tcp_both_ways(dom0):
     dom0.ok(f"ping -c 2 -s 6000 -W 5 {ADDRESS}")  # fragments, more than a page in all
     down, up = transfer(dom0, "net", 16), transfer_up(dom0, "net", 16)
     assert down and up
+    ring = json.loads(dom0.tool("ring net vif0 --json"))
+    figures = {f["name"]: int(f["value"]) for f in ring["figures"]}
+    assert ring["backend_state"] == ring["frontend_state"] == "Connected" and figures["grants"] == 4, ring
+    assert figures["q0.tx_events"] + figures["q1.tx_events"] > 0 and figures["q0.tx_entries"] == 256, figures
+    assert {"name": "feature-sg", "value": "1"} in ring["offered"], ring
+    assert int(ring["pid"]) == int(dom0.ok("pidof domus-netd")), ring
+    stats = json.loads(dom0.tool("device-stats net --json"))["devices"][0]
+    assert stats["device"] == "vif0" and int(stats["in_flight"]) >= 0 and "in_per_s" in stats, stats
     # Segmentation is left to the other side: far fewer packets than 1500-byte frames would be.
     assert int(dom0.in_guest("net", "cat /sys/class/net/eth0/statistics/rx_packets")) < 9000
     dom0.tool("destroy net")

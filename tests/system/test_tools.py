@@ -29,6 +29,13 @@ def test_json_of_every_reading_verb(dom0):
     assert json.loads(dom0.tool("info --json"))["xen_major"] == 4
     assert json.loads(dom0.tool("block-list --json json"))["devices"][0]["vdev"] == "xvda"
     assert json.loads(dom0.tool("network-list --json json"))["devices"][0]["mac"].startswith("00:16:3e:")
+    # Linux's backends: what can be known, and a word about the rest.
+    disk = json.loads(dom0.tool("ring json xvda --json"))
+    assert disk["kind"] == "vbd" and "reads" in {f["name"] for f in disk["figures"]} and "xen-blkback" in disk["missing"], disk
+    card = dom0.tool("ring json vif0")
+    assert "tx_packets" in card and "Not known: served by dom0's kernel (xen-netback)" in card, card
+    assert len(json.loads(dom0.tool("device-stats --json"))["devices"]) == 2
+    assert "it has xvda, vif0" in dom0.refused("domus ring json vif7")
     assert json.loads(dom0.tool("config-check --json /tmp/json.cfg"))["config"]["name"] == "json"
     dom0.tool("destroy json")
     dom0.wait_gone("json")

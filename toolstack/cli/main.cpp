@@ -76,6 +76,7 @@ int main(int argc, char** argv) {
     cli::add_create_verbs(app, context);
     cli::add_domain_verbs(app, context);
     cli::add_device_verbs(app, context);
+    cli::add_figure_verbs(app, context);
     cli::add_new_guest_verb(app);
     try {
         app.parse(argc, argv);

@@ -25,6 +25,7 @@ struct Context {
 void add_create_verbs(CLI::App& app, Context& context); // create, config-check, console
 void add_domain_verbs(CLI::App& app, Context& context); // list ... perf
 void add_device_verbs(CLI::App& app, Context& context); // block-*, network-*
+void add_figure_verbs(CLI::App& app, Context& context); // ring, device-stats
 void add_new_guest_verb(CLI::App& app);                 // new-guest
 
 /// A verb with --json.

@@ -194,6 +194,26 @@ Answer network_list(Dispatcher& d, const Request& request, engine::Progress) {
     co_return out;
 }
 
+Answer devices(Dispatcher& d, const Request& request, engine::Progress) {
+    std::optional<std::uint16_t> domid;
+    if (!request.devices().domain().empty())
+        domid = co_await d.engine.resolve(request.devices().domain());
+    else if (!request.devices().device().empty())
+        throw std::runtime_error("a device is named, but not whose; name the guest, too");
+    const auto views = co_await d.engine.devices(domid, request.devices().device());
+    const auto domains = co_await d.engine.list();
+    Response out;
+    auto* answer = out.mutable_devices();
+    for (const auto& view : views) {
+        auto* device = answer->add_devices();
+        *device = to_proto(view);
+        for (const auto& domain : domains)
+            if (domain.info.domid == view.id.domid)
+                device->set_guest(as_utf8(domain.name));
+    }
+    co_return out;
+}
+
 const std::map<Request::VerbCase, Handler> handlers = {
     {Request::kCreate, create},
     {Request::kList, list},
@@ -212,6 +232,7 @@ const std::map<Request::VerbCase, Handler> handlers = {
     {Request::kNetworkAttach, network_attach},
     {Request::kNetworkDetach, network_detach},
     {Request::kNetworkList, network_list},
+    {Request::kDevices, devices},
 };
 
 } // namespace

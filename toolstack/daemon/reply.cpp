@@ -7,6 +7,7 @@
 #include "toolstack/model/uuid.hpp"
 
 #include <array>
+#include <chrono>
 
 #ifndef __XEN_TOOLS__
 #define __XEN_TOOLS__
@@ -158,6 +159,37 @@ proto::NetworkDevice to_proto(const engine::NetworkState& card) {
     out.set_event_channel_rx(card.rx_port);
     out.set_tx_ring_ref(card.tx_ring);
     out.set_rx_ring_ref(card.rx_ring);
+    return out;
+}
+
+proto::DeviceView to_proto(const engine::DeviceView& view) {
+    proto::DeviceView out;
+    out.set_domid(view.id.domid);
+    out.set_device(view.device);
+    out.set_devid(view.id.devid);
+    out.set_kind(view.kind);
+    out.set_backend(view.backend);
+    out.set_backend_domid(view.backend_domid);
+    out.set_backend_state(engine::state_name(view.backend_state));
+    out.set_frontend_state(engine::state_name(view.frontend_state));
+    out.set_error(as_utf8(view.error));
+    const auto add = [](const engine::Feature& feature, proto::Feature& to) {
+        to.set_name(as_utf8(feature.first));
+        to.set_value(as_utf8(feature.second));
+    };
+    for (const auto& feature : view.offered)
+        add(feature, *out.add_offered());
+    for (const auto& feature : view.wanted)
+        add(feature, *out.add_wanted());
+    for (const auto& figure : view.figures.list) {
+        auto* to = out.add_figures();
+        to->set_name(as_utf8(figure.name));
+        to->set_value(figure.value);
+        to->set_counts(figure.counts);
+    }
+    out.set_pid(view.figures.pid);
+    out.set_missing(view.figures.missing);
+    out.set_time_ns(std::uint64_t(std::chrono::steady_clock::now().time_since_epoch() / std::chrono::nanoseconds(1)));
     return out;
 }
 

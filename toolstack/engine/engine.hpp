@@ -6,6 +6,7 @@
 
 #include "toolstack/engine/block.hpp"
 #include "toolstack/engine/builder.hpp"
+#include "toolstack/engine/figures.hpp"
 #include "toolstack/engine/host.hpp"
 #include "toolstack/engine/hypervisor.hpp"
 #include "toolstack/engine/network.hpp"
@@ -75,6 +76,8 @@ public:
     asio::awaitable<std::uint32_t> attach_vif(std::uint16_t domid, model::Vif vif);
     /// `kind` is "vbd" or "vif". Throws when the guest does not let go and `force` is not set.
     asio::awaitable<void> detach(std::uint16_t domid, std::string kind, std::string device, bool force);
+    /// figures.hpp: devices of one guest, or of all.
+    asio::awaitable<std::vector<DeviceView>> devices(std::optional<std::uint16_t> domid, std::string device);
     Blocks& blocks() { return blocks_; }
     Networks& networks() { return networks_; }
 

@@ -19,6 +19,21 @@ public:
     unsigned device_major = 0, device_minor = 0;
 };
 
+/// One figure of a device: "q0.reads". `counts`: it goes up only, so that a rate can be made of it.
+struct Figure {
+    std::string name;
+    std::uint64_t value = 0;
+    bool counts = true;
+};
+
+/// What the one who serves a device says of it. A process' figures are by queue (backend-drivers/common/stats.hpp);
+/// those of Linux's backends get the same names without a queue.
+struct Figures {
+    std::vector<Figure> list;
+    std::uint32_t pid = 0; ///< of the process; 0: dom0's kernel, or nobody
+    std::string missing;   ///< what cannot be known, and why; empty: nothing
+};
+
 struct Uname {
     std::string host, release, version, machine;
 };
@@ -46,6 +61,9 @@ public:
     virtual bool has_interface(const std::string& name) = 0;
     /// Renames the interface when `vif.vifname` says so, sets its MTU, puts it on the bridge and up. Returns its name.
     virtual std::string connect_interface(const std::string& name, const model::Vif& vif) = 0;
+
+    /// The figures of a device of `kind` ("domus-vbd", "vif", ...).
+    virtual Figures device_figures(const std::string& kind, std::uint16_t domid, std::uint32_t devid) = 0;
 
     virtual Uname uname() = 0;
     /// Seconds since the epoch.

@@ -7,6 +7,9 @@ namespace domus::engine {
 
 class LinuxHost : public Host {
 public:
+    /// `root`: where /run and /sys are looked for (tests have their own).
+    explicit LinuxHost(std::string root = {}) : root_(std::move(root)) {}
+
     void require_file(const std::string& path, const std::string& what) override;
     std::string disk_identity(const std::string& path) override;
     std::unique_ptr<OpenDisk> open_disk(const model::Disk& disk) override;
@@ -16,8 +19,12 @@ public:
     bool is_bridge(const std::string& name) override;
     bool has_interface(const std::string& name) override;
     std::string connect_interface(const std::string& name, const model::Vif& vif) override;
+    Figures device_figures(const std::string& kind, std::uint16_t domid, std::uint32_t devid) override;
     Uname uname() override;
     std::uint64_t now() override;
+
+private:
+    std::string root_;
 };
 
 } // namespace domus::engine

@@ -37,6 +37,10 @@ asio::awaitable<std::uint16_t> Engine::resolve(std::string text) {
     throw std::runtime_error(fmt::format("there is no guest called {}; domus list shows which there are", text));
 }
 
+asio::awaitable<std::vector<DeviceView>> Engine::devices(std::optional<std::uint16_t> domid, std::string device) {
+    co_return co_await look_at_devices(s_.store, s_.host, domid, std::move(device));
+}
+
 asio::awaitable<void> Engine::pause(std::uint16_t domid) {
     require_guest(domid, "pause");
     const auto turn = co_await turns_.take(domid);

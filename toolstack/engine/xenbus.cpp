@@ -44,6 +44,12 @@ std::string state_text(XenbusState state) {
     return std::to_string(unsigned(state));
 }
 
+const char* state_name(XenbusState state) {
+    static constexpr const char* names[] = {"absent",  "Initialising", "InitWait",      "Initialised", "Connected",
+                                            "Closing", "Closed",       "Reconfiguring", "Reconfigured"};
+    return names[unsigned(state)];
+}
+
 asio::awaitable<XenbusState> read_state(xenstore::Client& store, std::string path) {
     const auto text = co_await store.try_read(path);
     const auto number = text ? to_number(*text) : std::nullopt;

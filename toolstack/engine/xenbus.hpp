@@ -38,6 +38,8 @@ std::string frontend_path(std::string_view kind, std::uint16_t domid, std::uint3
 /// An unsigned decimal number, or nothing when `text` is anything else.
 std::optional<std::uint32_t> to_number(std::string_view text);
 std::string state_text(XenbusState state);
+/// For people: "Connected"; "absent" when there is no node.
+const char* state_name(XenbusState state);
 
 /// Runs `work` until it is done or `limit` is over (false; the work is cancelled). What it throws is thrown.
 asio::awaitable<bool> within(asio::awaitable<void> work, std::chrono::milliseconds limit);

@@ -55,6 +55,10 @@ public:
         names[name] = final_name;
         return final_name;
     }
+    Figures device_figures(const std::string& kind, std::uint16_t domid, std::uint32_t devid) override {
+        const auto found = figures.find(fmt::format("{}-{}-{}", kind, domid, devid));
+        return found == figures.end() ? Figures{{}, 0, "nobody serves it"} : found->second;
+    }
     Uname uname() override { return {"dom0", "6.1", "#1 SMP", "x86_64"}; }
     std::uint64_t now() override { return clock; }
 
@@ -75,6 +79,7 @@ public:
     std::map<std::string, std::string> names; // what interfaces were called at first, to what they are called now
     std::set<std::string> held;               // nodes of OpenDisks that live
     std::map<std::pair<std::uint16_t, std::uint32_t>, std::string> opened; // by the block backend
+    std::map<std::string, Figures> figures;                                // by KIND-DOMID-DEVID
     unsigned waited_for_itself = 0; // times that domusd asked whether a disk is free that it held open itself
     std::uint64_t clock = 1'700'000'000;
 
