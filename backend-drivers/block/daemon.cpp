@@ -9,6 +9,7 @@
 
 #include "backend-drivers/block/disk.hpp"
 #include "backend-drivers/block/file.hpp"
+#include "backend-drivers/block/nbd.hpp"
 #include "backend-drivers/common/daemon.hpp"
 #include "backend-drivers/common/privileges.hpp"
 
@@ -21,7 +22,8 @@ class BlockService final : public backend::Service {
 public:
     Words words() const override {
         return {"domus-blockd",
-                "Serves the disks of Domus' guests that have backendtype=domus, on image files and block devices.",
+                "Serves the disks of Domus' guests that have backendtype=domus, on image files, block devices and NBD "
+                "servers.",
                 block::device_type, "disks"};
     }
     void add_options(CLI::App& app) override {
@@ -30,7 +32,9 @@ public:
     void open(const boost::asio::any_io_executor& executor) override {
         std::filesystem::create_directories(journals_);
         ::mallopt(M_MMAP_THRESHOLD, 1 << 20); // requests' pages come from the heap, without faults anew each time
-        storages_ = std::make_unique<block::FileStorages>(executor);
+        storages_ =
+            std::make_unique<block::AllStorages>(std::make_unique<block::FileStorages>(block::best_engine(executor)),
+                                                 std::make_unique<block::NbdStorages>(executor));
     }
     void drop_rights() override {
         backend::keep_only({}); // what belongs to root can be opened still
@@ -44,7 +48,7 @@ private:
     std::string journal(const Files& files) const { return fmt::format("{}/{}", journals_, files.name); }
 
     std::string journals_ = "/run/domus/block";
-    std::unique_ptr<block::FileStorages> storages_;
+    std::unique_ptr<block::Storages> storages_;
 };
 
 } // namespace

@@ -14,9 +14,11 @@
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <linux/fs.h>
+#include <linux/magic.h>
 #include <sys/file.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 namespace domus::block {
@@ -49,15 +51,16 @@ struct Facts {
 
 class FileStorage final : public Storage {
 public:
-    FileStorage(Uring& uring, File file, const Facts& facts) : uring_(uring), file_(std::move(file)), facts_(facts) {}
+    FileStorage(FileEngine& engine, File file, const Facts& facts)
+        : engine_(engine), file_(std::move(file)), facts_(facts) {}
     Medium medium() const override { return facts_.medium; }
     std::uint32_t physical_sector() const override { return facts_.physical; }
     std::uint32_t discard_granularity() const override { return facts_.granularity; }
-    void start(Io& io) override { uring_.start(io, file_.descriptor); }
-    void submit() override { uring_.submit(); }
+    void start(Io& io) override { engine_.start(io, file_.descriptor); }
+    void submit() override { engine_.submit(); }
 
 private:
-    Uring& uring_;
+    FileEngine& engine_;
     File file_;
     Facts facts_;
 };
@@ -73,6 +76,12 @@ bool takes_sectors(int file) {
     const bool good = page != nullptr && ::pread(file, page, sector_size, sector_size) >= 0;
     std::free(page);
     return good;
+}
+
+/// Whether there is nothing to wait for: io_uring would hand each operation to a thread all the same.
+bool in_memory(int file) {
+    struct statfs system {};
+    return ::fstatfs(file, &system) == 0 && (system.f_type == TMPFS_MAGIC || system.f_type == RAMFS_MAGIC);
 }
 
 File open_best(const Spec& spec, bool device) {
@@ -127,7 +136,8 @@ boost::asio::awaitable<std::unique_ptr<Storage>> FileStorages::open(Spec spec) {
         const bool opened = file.descriptor >= 0;
         if (opened && ::flock(file.descriptor, (spec.read_only ? LOCK_SH : LOCK_EX) | LOCK_NB) == 0) {
             const Facts facts = measure(spec, file.descriptor);
-            co_return std::make_unique<FileStorage>(uring_, std::move(file), facts);
+            FileEngine& engine = in_memory(file.descriptor) ? in_place_ : *engine_;
+            co_return std::make_unique<FileStorage>(engine, std::move(file), facts);
         }
         const int error = errno;
         const bool busy = error == EWOULDBLOCK || error == EBUSY;

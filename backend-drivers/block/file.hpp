@@ -1,11 +1,12 @@
-// Files and block devices as disks, through io_uring, past the page cache where the file system can (O_DIRECT).
+// Files and block devices as disks, past the page cache where the file system can (O_DIRECT).
 // Owner: a disk. No lock, one io_context.
 #pragma once
 
-#include <boost/asio/any_io_executor.hpp>
+#include <memory>
+#include <utility>
 
+#include "backend-drivers/block/file_engine.hpp"
 #include "backend-drivers/block/storage.hpp"
-#include "backend-drivers/block/uring.hpp"
 
 namespace domus::block {
 
@@ -13,11 +14,12 @@ namespace domus::block {
 /// last operation has ended, so that no late write of an earlier process lands after one of ours.
 class FileStorages final : public Storages {
 public:
-    explicit FileStorages(const boost::asio::any_io_executor& executor) : uring_(executor) {}
+    explicit FileStorages(std::unique_ptr<FileEngine> engine) : engine_(std::move(engine)) {}
     boost::asio::awaitable<std::unique_ptr<Storage>> open(Spec spec) override;
 
 private:
-    Uring uring_;
+    std::unique_ptr<FileEngine> engine_;
+    InPlace in_place_; ///< of files in memory
 };
 
 } // namespace domus::block

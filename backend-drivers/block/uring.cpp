@@ -9,8 +9,6 @@
 
 #include <fcntl.h>
 #include <linux/falloc.h>
-#include <sys/eventfd.h>
-#include <unistd.h>
 
 namespace domus::block {
 namespace {
@@ -29,25 +27,18 @@ Uring::Uring(const boost::asio::any_io_executor& executor) : event_(executor) {
     if (failed != 0) {
         throw std::runtime_error(std::string("io_uring: ") + std::strerror(-failed));
     }
-    const int event = ::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    if (event < 0 || ::io_uring_register_eventfd(&ring_, event) != 0) {
-        const int error = errno;
-        ::io_uring_queue_exit(&ring_);
-        throw std::runtime_error(std::string("io_uring's eventfd: ") + std::strerror(error));
-    }
-    event_.assign(event);
+    event_.assign(ring_.ring_fd);
     wait();
 }
 
 Uring::~Uring() {
+    event_.release(); // liburing closes it
     ::io_uring_queue_exit(&ring_);
 }
 
 void Uring::wait() {
     event_.async_wait(boost::asio::posix::stream_descriptor::wait_read, [this](const auto& error) {
         if (!error) { // otherwise this object is gone
-            std::uint64_t count = 0;
-            [[maybe_unused]] const auto got = ::read(event_.native_handle(), &count, sizeof count);
             reap();
             wait();
         }
@@ -61,7 +52,7 @@ void Uring::start(Io& io, int file) {
 void Uring::queue(Work& work) {
     io_uring_sqe* entry = ::io_uring_get_sqe(&ring_);
     if (entry == nullptr) {
-        submit();
+        ::io_uring_submit(&ring_);
         entry = ::io_uring_get_sqe(&ring_);
     }
     if (entry == nullptr) {
@@ -91,6 +82,7 @@ void Uring::queue(Work& work) {
 
 void Uring::submit() {
     ::io_uring_submit(&ring_);
+    reap();
 }
 
 void Uring::reap() {
@@ -100,8 +92,10 @@ void Uring::reap() {
         const int result = entry->res;
         ::io_uring_cqe_seen(&ring_, entry);
         finished(work, result);
+        if (::io_uring_sq_ready(&ring_) != 0) {
+            ::io_uring_submit(&ring_); // the rest of what was done in part
+        }
     }
-    submit(); // the rest of what was done in part
 }
 
 void Uring::finished(Work& work, int result) {

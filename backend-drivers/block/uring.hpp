@@ -1,5 +1,6 @@
 // The kernel's io_uring under Asio: one for all disks of a process. Owner: the daemon's main. No lock, one io_context.
-// Completions wake the io_context through an eventfd; done() of every Io is called from there.
+// What the kernel has done within submit() is done when that returns; later completions make the
+// ring's descriptor readable, which wakes the io_context.
 #pragma once
 
 #include <cstdint>
@@ -8,21 +9,20 @@
 #include <boost/asio/posix/stream_descriptor.hpp>
 #include <liburing.h>
 
-#include "backend-drivers/block/storage.hpp"
+#include "backend-drivers/block/file_engine.hpp"
 
 namespace domus::block {
 
-class Uring {
+class Uring final : public FileEngine {
 public:
     /// Throws std::runtime_error: this kernel has none, or forbids it.
     explicit Uring(const boost::asio::any_io_executor& executor);
     Uring(const Uring&) = delete;
     Uring& operator=(const Uring&) = delete;
-    ~Uring();
+    ~Uring() override;
 
-    /// An operation on a file; `io` lives until it is done.
-    void start(Io& io, int file);
-    void submit();
+    void start(Io& io, int file) override;
+    void submit() override;
 
 private:
     struct Work;

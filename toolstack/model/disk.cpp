@@ -15,6 +15,8 @@ namespace {
 
 constexpr std::array<std::string_view, 4> positions = {"target", "format", "vdev", "access"};
 
+constexpr std::array<std::string_view, 4> nbd_schemes = {"nbd://", "nbds://", "nbd+unix://", "nbds+unix://"};
+
 /// Collects the parameters of one string; each may be given once.
 class DiskParser {
 public:
@@ -137,7 +139,8 @@ private:
         } else if (key == "format") {
             if (value != "raw")
                 fail(start, fmt::format("format {} cannot be served by dom0's kernel", in_quotes(value)),
-                     "convert the image: qemu-img convert -O raw IN OUT");
+                     "convert the image: qemu-img convert -O raw IN OUT; or let qemu-nbd read it and name its "
+                     "socket: target=nbd+unix:///?socket=PATH");
             disk_.format = value;
         } else if (value == "r" || value == "ro") {
             disk_.read_only = true;
@@ -193,11 +196,20 @@ private:
             fail(0, "the target is missing", "name a block device or an image file first: '/path,raw,xvda,rw'");
         if (disk_.target.find('\0') != std::string::npos)
             fail(0, "the target has a zero byte");
-        if (disk_.target[0] != '/')
+        if (is_remote(disk_.target))
+            serve_by_nbd();
+        else if (disk_.target[0] != '/')
             disk_.target = "/dev/" + disk_.target;
         if (disk_.cdrom && write_asked_)
             fail(0, "a cdrom cannot be written", "use access ro");
         disk_.read_only |= disk_.cdrom;
+    }
+
+    void serve_by_nbd() {
+        if (disk_.backend == Backend::Kernel && !disk_.backend_type.empty())
+            fail(0, fmt::format("dom0's kernel cannot serve the NBD server {}", in_quotes(disk_.target)),
+                 "use backendtype=domus, or leave it out");
+        disk_.backend = Backend::User;
     }
 
     std::string_view spec_;
@@ -209,6 +221,11 @@ private:
 };
 
 } // namespace
+
+bool is_remote(std::string_view target) {
+    return std::any_of(nbd_schemes.begin(), nbd_schemes.end(),
+                       [&](std::string_view scheme) { return target.starts_with(scheme); });
+}
 
 Disk parse_disk(std::string_view spec, std::vector<std::string>& warnings) {
     return DiskParser(spec, warnings).parse();

@@ -14,6 +14,9 @@ namespace domus::model {
 /// offset in `spec`, for what cannot be used: an unknown key, a format no backend of dom0's kernel reads.
 Disk parse_disk(std::string_view spec, std::vector<std::string>& warnings);
 
+/// Whether a disk's target is the URI of an NBD server, which only domus-blockd can serve.
+bool is_remote(std::string_view target);
+
 /// The canonical string of a disk; parse_disk() of it gives the same disk.
 std::string to_string(const Disk& disk);
 

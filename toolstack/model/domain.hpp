@@ -23,7 +23,7 @@ enum class TscMode : std::uint32_t { Default = 0, AlwaysEmulate = 1, Native = 2,
 enum class Backend { Kernel, User };
 
 struct Disk {
-    std::string target; // absolute path of a block device or an image file
+    std::string target; // absolute path of a block device or an image file, or the URI of an NBD server
     std::string vdev;   // name in the guest: xvda, sdb1, hdc, d0p1
     std::string format = "raw";
     bool read_only = false;

@@ -1,4 +1,5 @@
-// Files through the kernel's io_uring: data, flush, holes, the end of the file, the lock that keeps late writes out.
+// Files through each engine (io_uring where this kernel has it): data, flush, holes, the end of the file, the lock that
+// keeps late writes out.
 #include <gtest/gtest.h>
 
 #include <chrono>
@@ -23,7 +24,9 @@ struct Operation : Io {
     int result = 1;
 };
 
-struct FileTest : testing::Test {
+enum class Engine { Best, Threads, InPlace };
+
+struct FileTest : testing::TestWithParam<Engine> {
     boost::asio::io_context io{1};
     std::string path = testing::TempDir() + "domus-image-" + std::to_string(::getpid());
     std::unique_ptr<FileStorages> storages;
@@ -34,17 +37,23 @@ struct FileTest : testing::Test {
     void SetUp() override {
         std::ofstream(path).close();
         std::filesystem::resize_file(path, 16 * page_size + 100);
-        try {
-            storages = std::make_unique<FileStorages>(io.get_executor());
-        } catch (const std::exception& error) {
-            GTEST_SKIP() << error.what();
-        }
+        storages = std::make_unique<FileStorages>(engine());
     }
     void TearDown() override {
         disk.reset();
         storages.reset();
         std::filesystem::remove(path);
         std::free(page);
+    }
+    std::unique_ptr<FileEngine> engine() {
+        switch (GetParam()) {
+        case Engine::Threads:
+            return std::make_unique<Threads>(io.get_executor());
+        case Engine::InPlace:
+            return std::make_unique<InPlace>();
+        default:
+            return best_engine(io.get_executor());
+        }
     }
     void begin_open(Spec spec) {
         boost::asio::co_spawn(io, storages->open(std::move(spec)),
@@ -85,7 +94,7 @@ struct FileTest : testing::Test {
     }
 };
 
-TEST_F(FileTest, WhatIsWrittenIsRead) {
+TEST_P(FileTest, WhatIsWrittenIsRead) {
     open();
     EXPECT_EQ(disk->medium().bytes, 16 * page_size);
     std::memset(page, 0x3c, 8 * page_size);
@@ -103,14 +112,14 @@ TEST_F(FileTest, WhatIsWrittenIsRead) {
     }
 }
 
-TEST_F(FileTest, AFileThatBecameShorterIsAnError) {
+TEST_P(FileTest, AFileThatBecameShorterIsAnError) {
     open();
     std::filesystem::resize_file(path, 2 * page_size);
     EXPECT_EQ(run(Kind::Read, page_size, 4 * page_size), -EIO);
     EXPECT_EQ(run(Kind::Read, 8 * page_size, page_size), -EIO);
 }
 
-TEST_F(FileTest, AnotherProcessMustHaveLetGo) {
+TEST_P(FileTest, AnotherProcessMustHaveLetGo) {
     const int other = ::open(path.c_str(), O_RDWR | O_CLOEXEC);
     ASSERT_EQ(::flock(other, LOCK_EX), 0);
     begin_open({path, false, true});
@@ -121,7 +130,7 @@ TEST_F(FileTest, AnotherProcessMustHaveLetGo) {
     EXPECT_TRUE(until([&] { return disk != nullptr; })) << failure;
 }
 
-TEST_F(FileTest, WhatIsNoDiskIsRefused) {
+TEST_P(FileTest, WhatIsNoDiskIsRefused) {
     begin_open({"/nowhere/at-all", false, true});
     ASSERT_TRUE(until([&] { return !failure.empty(); }));
     EXPECT_EQ(failure, "disk /nowhere/at-all: No such file or directory");
@@ -131,6 +140,8 @@ TEST_F(FileTest, WhatIsNoDiskIsRefused) {
     ASSERT_TRUE(until([&] { return !failure.empty(); }));
     EXPECT_NE(failure.find("smaller than a sector"), std::string::npos) << failure;
 }
+
+INSTANTIATE_TEST_SUITE_P(, FileTest, testing::Values(Engine::Best, Engine::Threads, Engine::InPlace));
 
 } // namespace
 } // namespace domus::block

@@ -121,6 +121,16 @@ TEST(Disk, ATargetMayHoldAnyText) {
     EXPECT_EQ(disk(to_string(odd)), odd);
 }
 
+TEST(Disk, NbdServersAreServedByOurBackend) {
+    const Disk local = disk("nbd+unix:///?socket=/run/a.sock,raw,xvda,rw");
+    EXPECT_EQ(local.target, "nbd+unix:///?socket=/run/a.sock");
+    EXPECT_EQ(local.backend, Backend::User);
+    EXPECT_EQ(disk(to_string(local)), local);
+    EXPECT_EQ(disk("vdev=xvda,target=nbd://host:10809/a,b").target, "nbd://host:10809/a,b");
+    EXPECT_THAT(complaint(disk, "nbd://host/,raw,xvda,rw,backendtype=linux"),
+                testing::HasSubstr("cannot serve the NBD server"));
+}
+
 TEST(Disk, CdromsAreReadOnly) {
     EXPECT_TRUE(disk("/i,raw,xvda,cdrom").read_only);
     EXPECT_TRUE(disk("/i,raw,xvda,devtype=cdrom").cdrom);
