@@ -8,7 +8,7 @@ enum class Rank : int {
     Control = 10,    // domctl: one control operation at a time
     DomainList = 20, // core/domain_list
     Domain = 30,     // one domain's lifecycle and settings
-    PageTables = 40, // one domain's page tables: structural changes of L2..L4, pin, unhooked pages
+    PageTables = 40, // one domain's unhooked page table
     Grants = 50,     // one domain's grant table; two of them: lower domain id first, by lock_pair
     Maptrack = 55,
     Pages = 60,        // one domain's list of frames and counts

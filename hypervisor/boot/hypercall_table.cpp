@@ -11,6 +11,7 @@
 #include "hypervisor/core/version.hpp"
 #include "hypervisor/pv/hypercalls_pv.hpp"
 #include "hypervisor/pv/mmu_hypercalls.hpp"
+#include "hypervisor/pv/unhooked.hpp"
 
 namespace domus::hv {
 namespace {
@@ -97,6 +98,9 @@ Result<i64> dispatch(u32 number, Call& call) {
     if (!row) [[unlikely]]
         return Err::NoSys;
     ++call.domain.perf.hypercalls[number];
+    // A fork makes many mmu_updates, which look for themselves; iret may come from a timer's interrupt in between.
+    if (number != __HYPERVISOR_mmu_update && number != __HYPERVISOR_iret)
+        bring_back_if_any(call.domain);
     if (row->may == May::Dom0 && !call.domain.privileged) [[unlikely]] {
         why(call.domain, "hypercall {} is for dom0 only", hypercall_name(number));
         return Err::Perm;

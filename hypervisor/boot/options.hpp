@@ -2,6 +2,7 @@
 #pragma once
 
 #include "hypervisor/core/log.hpp"
+#include "hypervisor/core/unhooked_table.hpp"
 
 namespace domus::hv {
 
@@ -13,6 +14,7 @@ struct Options {
     u32 extension = ~u32{0};  // extension=BITS: what of Domus' own interface is offered (DOMUS_FEATURE_*)
     bool fast_syscall = true; // fast-syscall=0: system calls always take the long way (arch/x86_64/fast_entry.S)
     bool fast_iret = true;    // fast-iret=0: the iret hypercall too
+    u32 unhook = unhook_after_default; // unhook=N: after N stray stores in a row (pv/unhooked.hpp); 0: never
     bool noreboot = false;
     Level log_level = Level::Info;      // loglvl=
     Level guest_level = Level::Warning; // guest_loglvl=

@@ -23,6 +23,7 @@
 #include "hypervisor/core/time.hpp"
 #include "hypervisor/core/version.hpp"
 #include "hypervisor/pv/ports.hpp"
+#include "hypervisor/pv/unhooked.hpp"
 
 extern "C" {
 extern domus::u8 image_end[];
@@ -179,6 +180,7 @@ extern "C" [[noreturn]] void start_hypervisor(u32 magic, u64 information) {
     set_command_line(boot.options());
     set_protection_bits(); // before the image becomes read-only
     start_memory(boot);
+    set_unhook_after(options.unhook);
     arch::choose_syscall_entry(options.fast_syscall, options.fast_iret);
     arch::CpuInfo& cpu = arch::start_cpu_descriptors(0);
     Start start{boot, options};

@@ -8,6 +8,7 @@
 #include "hypervisor/core/hypercall.hpp"
 #include "hypervisor/core/perf.hpp"
 #include "hypervisor/core/timer.hpp"
+#include "hypervisor/core/unhooked_table.hpp"
 #include "hypervisor/core/vcpu.hpp"
 
 #include "hypervisor/base/guarded.hpp"
@@ -58,7 +59,8 @@ struct Domain {
     struct GuestMemoryMap* memory_map = nullptr; // XENMEM_set_memory_map (core/memory_op_maps.cpp), nullptr: none given
     std::atomic<bool> suppress_sync{false};
     u32 vm_assist = 0;
-    Guarded<u64, Rank::PageTables> page_tables; // the lock of structural page-table work; value: see pv/
+    std::atomic<bool> has_unhooked{false}; // an L1 table of its is out of force (pv/unhooked.hpp)
+    Guarded<UnhookedTable, Rank::PageTables> unhooked;
     u64 p2m_generation = 0;
 
     // Settings

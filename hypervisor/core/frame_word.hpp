@@ -13,6 +13,7 @@
 //   count n                       validated, n uses
 //   count 1, Locked               its last user is taking it down
 //   count 1, Partial Undo         taking down stopped half-way; it still belongs to that last user, who must go on
+//   count n, Partial, no Undo     unhooked (pv/unhooked.hpp): out of force, not to be used until it is back
 #pragma once
 
 #include "hypervisor/core/frame_table.hpp"
@@ -41,6 +42,7 @@ struct TypeWord {
     constexpr FrameType type() const { return static_cast<FrameType>((raw >> type_shift) & 0xf); }
     constexpr u32 progress() const { return static_cast<u32>((raw & progress_mask) >> progress_shift); }
     constexpr bool has(Flag flag) const { return (raw & flag) != 0; }
+    constexpr bool is_unhooked() const { return (raw & (Partial | Undo | Locked)) == Partial && count() != 0; }
 
     // In force as that type, and nobody is at work on it: one more use is one compare-and-swap.
     constexpr bool is_plainly(FrameType t) const {

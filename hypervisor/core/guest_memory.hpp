@@ -1,10 +1,16 @@
 // Guest memory by way of typed handles: copy once, then judge the copy. Owner: no state. Called by every hypercall.
-// A handle is only an address; nothing is trusted about it. Errors: Err::Fault.
+// A handle is only an address; nothing is trusted about it. Errors: Err::Fault. Not to be called with a lock of
+// Rank::PageTables or above: what a copy needs may have to be brought back first.
+//
+// ISOLATION: nothing else may touch guest addresses (fast_entry.S leaves it to the long way while a table is unhooked).
+// Between prepare_copy and the copy no interrupt and no other CPU's flush is served: so a CPU that unhooks a table and
+// flushes knows that no copy is on its way through it.
 #pragma once
 
 #include "hypervisor/arch/iface/memory.hpp"
 #include "hypervisor/base/checked.hpp"
 #include "hypervisor/base/result.hpp"
+#include "hypervisor/core/unhooked_table.hpp"
 
 #include <type_traits>
 
@@ -29,13 +35,19 @@ auto guest_ptr(const Handle& handle) {
 }
 
 inline Result<void> copy_in_bytes(void* to, u64 from, usize bytes) {
-    if (!arch::is_guest_range(Vaddr(from), bytes) || arch::copy_from_guest(to, Vaddr(from), bytes) != 0)
+    if (!arch::is_guest_range(Vaddr(from), bytes))
+        return Err::Fault;
+    prepare_copy(from, bytes);
+    if (arch::copy_from_guest(to, Vaddr(from), bytes) != 0)
         return Err::Fault;
     return {};
 }
 
 inline Result<void> copy_out_bytes(u64 to, const void* from, usize bytes) {
-    if (!arch::is_guest_range(Vaddr(to), bytes) || arch::copy_to_guest(Vaddr(to), from, bytes) != 0)
+    if (!arch::is_guest_range(Vaddr(to), bytes))
+        return Err::Fault;
+    prepare_copy(to, bytes);
+    if (arch::copy_to_guest(Vaddr(to), from, bytes) != 0)
         return Err::Fault;
     return {};
 }

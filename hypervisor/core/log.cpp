@@ -66,6 +66,8 @@ u64 address_of(Vcpu& vcpu) {
     constexpr u64 popped = 16;
     u8 code[sizeof end_of_stub];
     u64 caller = 0;
+    if (vcpu.domain.has_unhooked.load(std::memory_order_relaxed))
+        return regs.rip; // a copy might need a lock, and the caller may hold any
     const bool in_stub = copy_in_bytes(code, regs.rip, sizeof code) &&
                          __builtin_memcmp(code, end_of_stub, sizeof code) == 0 &&
                          copy_in_bytes(&caller, regs.rsp + popped, sizeof caller);

@@ -24,7 +24,8 @@ enum class Count : u8 {
     PteUpdates,
     PteEmulated,
     TablesValidated,
-    Refused, // operations refused with a why-message
+    TablesUnhooked, // and written directly by the guest
+    Refused,        // operations refused with a why-message
     Last,
 };
 

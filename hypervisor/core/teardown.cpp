@@ -42,6 +42,11 @@ Result<void> release_grants(Call& call, Domain& domain) {
     return domain.grants.release_mappings(call);
 }
 
+Result<void> settle_tables(Call&, Domain& domain) {
+    end_unhooking(domain);
+    return {};
+}
+
 Result<void> release_contexts(Call& call, Domain& domain) {
     for (u32 i = 0; i < domain.max_vcpus; ++i) {
         if (Vcpu* vcpu = domain.vcpus[i]) {
@@ -62,7 +67,7 @@ Result<void> release_shared_info(Call&, Domain& domain) {
 }
 
 using Step = Result<void> (*)(Call&, Domain&);
-constexpr Step steps[] = {stop_for_good,    close_events,      release_grants,
+constexpr Step steps[] = {stop_for_good,    settle_tables,     close_events,       release_grants,
                           release_contexts, relinquish_memory, release_shared_info};
 
 } // namespace

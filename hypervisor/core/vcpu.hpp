@@ -73,6 +73,13 @@ struct PvState {
     // A page table whose type this vcpu gave back and whose devalidation had to stop half-way (pv/page_types.hpp):
     // page-table hypercalls finish it before they do anything else.
     Mfn unfinished_table = invalid_mfn;
+
+    // Stray writes (pv/unhooked.hpp): the table of the last one and how many came in a row; where the last unhooked
+    // table was hooked.
+    Mfn stray_table = invalid_mfn;
+    Mfn last_hook_table = invalid_mfn;
+    i32 stray_count = 0;
+    u32 last_hook_index = 0;
 };
 
 struct Vcpu {

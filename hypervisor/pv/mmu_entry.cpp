@@ -37,6 +37,12 @@ Result<void> refuse(const Domain& asking, std::string_view rule, u64 value) {
     return Err::Inval;
 }
 
+// After a change that needed no new reference.
+void drop_lost_right(u64 old, u64 value) {
+    if (entry::is_writable(old) && !entry::is_writable(value) && find_frame(entry::frame(old)))
+        put_type(entry::frame(old));
+}
+
 // Only writing was taken away, or only bits without references changed.
 Result<bool> write_l1_in_place(const EntryWrite& write) {
     u64 old = arch::read_entry(write.table, write.index);
@@ -48,8 +54,7 @@ Result<bool> write_l1_in_place(const EntryWrite& write) {
             return Err::Again;
         if (!arch::exchange_entry(write.table, write.index, old, value))
             continue;
-        if (entry::is_writable(old) && !entry::is_writable(value) && find_frame(entry::frame(old)))
-            put_type(entry::frame(old));
+        drop_lost_right(old, value);
         return true;
     }
 }
@@ -128,14 +133,27 @@ Result<void> write_l1(const EntryWrite& write, const DataOwner& from, const Doma
     return {};
 }
 
+u64 settle_l1(u64 old, u64 asked, const DataOwner& from, const Domain& asking) {
+    const u64 value = entry::stored(asked);
+    if (entry::is_present(value) && needs_no_new_reference(old, value)) {
+        drop_lost_right(old, value);
+        return value;
+    }
+    const bool fits = !entry::is_present(value) || take_target(value, from, asking);
+    if (entry::is_present(old))
+        drop_target(old);
+    return fits ? value : 0;
+}
+
 Result<void> write_upper(Vcpu& vcpu, const EntryWrite& write, FrameType level, Domain& owner) {
     if (level == FrameType::L4 && is_hypervisor_slot(write.index))
         return refuse(vcpu.domain, "L4 slots 256 to 271 are the hypervisor's", write.value);
     const bool present = entry::is_present(write.value);
     u64 old = arch::read_entry(write.table, write.index);
-    // The same table below, with other flags: its references stay.
-    while (present && entry::is_present(old) && entry::frame(old) == entry::frame(write.value) &&
-           (write.value & entry::upper_refused) == 0 && (!write.expected || old == *write.expected)) {
+    // The same table below, with other flags: its references stay. Not one that is unhooked: without the user bit.
+    while (present && entry::is_present(old) && (old & entry::user) != 0 &&
+           entry::frame(old) == entry::frame(write.value) && (write.value & entry::upper_refused) == 0 &&
+           (!write.expected || old == *write.expected)) {
         if (arch::exchange_entry(write.table, write.index, old, entry::stored(with_access_bits(write, old))))
             return {};
     }

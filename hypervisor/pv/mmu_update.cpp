@@ -6,6 +6,7 @@
 #include "hypervisor/core/frame_word.hpp"
 #include "hypervisor/pv/mmu_batch.hpp"
 #include "hypervisor/pv/page_entry.hpp"
+#include "hypervisor/pv/unhooked.hpp"
 
 #include <span>
 
@@ -19,10 +20,11 @@ public:
     ~OpenTable() { close(); }
     OpenTable(const OpenTable&) = delete;
 
-    Result<void> open(Mfn mfn, const Domain& owner) {
+    Result<void> open(Mfn mfn, Domain& owner) {
         if (mfn == mfn_) [[likely]]
             return {};
         close();
+        make_way(owner, mfn);
         if (!get_frame(mfn, owner)) {
             why(vcpu_.domain, "mmu_update to frame {x}, which is not d{}'s", mfn, owner.id);
             return Err::Inval;

@@ -24,6 +24,19 @@ std::optional<Walk> walk(u64 root, Vaddr address) {
     return Walk{place, arch::read_entry(place.table, place.index), writable, no_execute};
 }
 
+std::optional<EntryPlace> walk_to_l2(u64 root, Vaddr address) {
+    if (root == 0 || !arch::is_guest_range(address, 1))
+        return std::nullopt;
+    Mfn table = frame_of(Maddr(root));
+    for (FrameType level = FrameType::L4; level != FrameType::L2; level = level_below(level)) {
+        const u64 value = arch::read_entry(table, entry_index(address, level));
+        if (!entry::is_present(value))
+            return std::nullopt;
+        table = entry::frame(value);
+    }
+    return EntryPlace{table, entry_index(address, FrameType::L2)};
+}
+
 Result<void> open_l1(const EntryPlace& place, const Domain& owner) {
     if (!get_frame(place.table, owner))
         return Err::Inval;

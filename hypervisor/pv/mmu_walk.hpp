@@ -28,6 +28,9 @@ struct Walk {
 // `root` is a CR3 value. Nothing if a level above L1 is absent or the address is not the guest's to name.
 std::optional<Walk> walk(u64 root, Vaddr);
 
+// The L2 entry on that way.
+std::optional<EntryPlace> walk_to_l2(u64 root, Vaddr);
+
 // The L1 table of `place`, held as an L1 table of `owner`'s until close_l1. Err::Inval: it is not one (any more).
 Result<void> open_l1(const EntryPlace&, const Domain& owner);
 void close_l1(const EntryPlace&);

@@ -2,8 +2,8 @@
 // and friends have no paravirtual hook). The table is mapped read-only, so the store faults; it is decoded, and applied
 // through the same checked path as mmu_update. A refused value becomes the guest's own page fault.
 //
-// One store at a time. A way that takes the whole page out of force on the first store, and validates it once when it
-// is used again, enters where emulate_store is called. Called by the trap path; no lock held.
+// One store at a time; when several go to one table in a row, unhooked.hpp lets the guest write it directly.
+// Called by the trap path; no lock held.
 #include "hypervisor/pv/stray_writes.hpp"
 
 #include "hypervisor/arch/iface/memory.hpp"
@@ -14,6 +14,7 @@
 #include "hypervisor/pv/mmu_walk.hpp"
 #include "hypervisor/pv/page_entry.hpp"
 #include "hypervisor/pv/stray_decode.hpp"
+#include "hypervisor/pv/unhooked.hpp"
 
 namespace domus::hv {
 namespace {
@@ -105,6 +106,8 @@ bool emulate_store(Vcpu& vcpu, GuestRegs& regs, u64 address, Mfn table) {
 } // namespace
 
 bool fix_page_fault(Vcpu& vcpu, GuestRegs& regs, u64 address, u32 error_code) {
+    if (bring_back_for(vcpu, Vaddr(address)))
+        return true;
     // Users' faults are their kernel's affair, and an absent page is nothing the hypervisor hides.
     if (!vcpu.pv.in_kernel || (error_code & fault_present) == 0 || (error_code & ~fault_known) != 0)
         return false;
@@ -123,6 +126,9 @@ bool fix_page_fault(Vcpu& vcpu, GuestRegs& regs, u64 address, u32 error_code) {
     const TypeWord word{info->type.load(std::memory_order_acquire)};
     if (word.count() == 0 || !is_table(word.type()))
         return false;
+    bring_back_if_any(vcpu.domain);
+    if (word.type() == FrameType::L1 && unhook(vcpu, *found, target))
+        return true;
     return emulate_store(vcpu, regs, address, target);
 }
 

@@ -93,7 +93,8 @@ std::multiset<u64> writable_frames(Machine& m) {
     std::multiset<u64> result;
     for (u64 frame = 0; frame < ram_frames; ++frame) {
         const TypeWord word{m.infos[frame].type.load()};
-        if (word.type() != FrameType::L1 || word.count() == 0) // one that is being validated is not reachable yet
+        // One that is being validated, or out of force, is not reachable.
+        if (word.type() != FrameType::L1 || word.count() == 0 || word.is_unhooked())
             continue;
         for (u32 i = 0; i < 512; ++i) {
             const u64 value = m.table(Mfn(frame))[i];
@@ -119,11 +120,12 @@ std::vector<std::string> Machine::audit(const std::vector<Mfn>& roots) {
     for (u64 frame = first_free_frame; frame < ram_frames; ++frame) {
         compare(*this, tally, frame);
         const TypeWord word{infos[frame].type.load()};
-        if (is_table(word.type()) && word.count() > 0 && stale_writable_.contains(frame))
+        if (is_table(word.type()) && word.count() > 0 && !word.is_unhooked() && stale_writable_.contains(frame))
             tally.broken.push_back(name(frame) + " is a table in force and may be written by a stale translation");
     }
     for (u64 frame : writable_frames(*this)) {
-        if (frame >= first_free_frame && is_table(word_of(*this, frame).type()) && word_of(*this, frame).count() > 0)
+        const TypeWord word = word_of(*this, frame);
+        if (frame >= first_free_frame && is_table(word.type()) && word.count() > 0 && !word.is_unhooked())
             tally.broken.push_back(name(frame) + " is a table in force and mapped writable");
     }
     return tally.broken;

@@ -20,8 +20,10 @@ u8* translate(Vaddr at, bool write) {
     Mfn table = frame_of(Maddr(root));
     for (u8 level = 4; level >= 1; --level) {
         const u64 value = machine().table(table)[entry_index(at, static_cast<FrameType>(level))];
-        if (!entry::is_present(value) || (write && !entry::is_writable(value)) || (value & entry::user) == 0)
+        if (!entry::is_present(value) || (write && !entry::is_writable(value)))
             return nullptr;
+        if ((value & entry::user) == 0)
+            throw fake::Stopped("the hypervisor would walk through a table that is out of force");
         table = entry::frame(value);
         if (table.n >= frame_limit())
             return nullptr;

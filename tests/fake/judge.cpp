@@ -13,7 +13,7 @@ TypeWord word_of(const Machine& m, Mfn mfn) {
 
 // May the CPU walk through a table of this word now, or is it about to?
 bool in_force(TypeWord word) {
-    return is_table(word.type()) && (word.count() > 0 || word.has(TypeWord::Locked));
+    return is_table(word.type()) && (word.count() > 0 || word.has(TypeWord::Locked)) && !word.is_unhooked();
 }
 
 std::string judge_target(const Machine& m, u64 value) {
@@ -25,7 +25,9 @@ std::string judge_target(const Machine& m, u64 value) {
         return "maps a frame of the hypervisor's";
     if ((info.refs.load() & refs_mask) == 0)
         return "maps a frame without references";
-    if (entry::is_writable(value) && !(word_of(m, mfn).type() == FrameType::Writable && word_of(m, mfn).count() > 0))
+    const TypeWord word = word_of(m, mfn);
+    const bool may_be_written = (word.type() == FrameType::Writable && word.count() > 0) || word.is_unhooked();
+    if (entry::is_writable(value) && !may_be_written)
         return "maps a frame writable that is not typed so";
     return {};
 }
@@ -49,7 +51,9 @@ std::string Machine::judge(Mfn mfn, u32 index, u64 value) const {
         return {};
     if (word.type() == FrameType::L4 && is_hypervisor_slot(index))
         return "writes to a slot of the hypervisor's";
-    if ((value & entry::user) == 0 || (value & entry::global) != 0)
+    const bool hook = word.type() == FrameType::L2 && entry::frame(value).n < ram_frames &&
+                      word_of(*this, entry::frame(value)).is_unhooked();
+    if (((value & entry::user) == 0) != hook || (value & entry::global) != 0)
         return "has the wrong user or global bit";
     return word.type() == FrameType::L1 ? judge_target(*this, value) : judge_child(*this, word.type(), value);
 }
@@ -61,8 +65,8 @@ void Machine::note_write(Mfn mfn, u32 index, u64 before, u64 after) {
         return;
     history_.push_back({mfn, index, before, after, judge(mfn, index, after)});
     const TypeWord word = word_of(*this, mfn);
-    if (word.type() == FrameType::L1 && word.count() > 0 && entry::is_present(before) && entry::is_writable(before) &&
-        entry::frame(before).n < ram_frames)
+    if (word.type() == FrameType::L1 && word.count() > 0 && !word.has(TypeWord::Locked) && entry::is_present(before) &&
+        entry::is_writable(before) && entry::frame(before).n < ram_frames)
         stale_writable_.insert(entry::frame(before).n);
 }
 

@@ -71,6 +71,23 @@ void tally_vcpu(Tally& tally, const Vcpu& v) {
         tally.one(v.info_frame.n, true);
 }
 
+// The table that is out of force, its hook's and its alias' are held; its own references stand for the copy. The alias'
+// use is an entry's, like any other.
+void tally_unhooked(Tally& tally, Domain& d) {
+    d.unhooked.with([&](UnhookedTable& out) {
+        if (out.table == invalid_mfn)
+            return;
+        tally.one(out.table.n, true);
+        tally.one(out.hook_table.n, true);
+        tally.one(out.alias_table.n, true);
+        const u64* before = m().table(out.copy);
+        for (u32 i = 0; i < 512; ++i) {
+            if (entry::is_present(before[i]))
+                tally.one(entry::frame(before[i]).n, entry::is_writable(before[i]));
+        }
+    });
+}
+
 // Device mappings of grants hold frames without an entry.
 void tally_grants(Tally& tally, Domain& d) {
     d.grants.state()->maptrack.with([&](auto& track) {
@@ -100,6 +117,7 @@ void Model::counts() {
                 tally_vcpu(tally, *d->vcpus[i]);
         }
         tally_grants(tally, *d);
+        tally_unhooked(tally, *d);
     }
     for (u64 frame = fake::first_free_frame; frame < fake::ram_frames; ++frame) {
         const FrameInfo& info = m().infos[frame];

@@ -117,10 +117,17 @@ void Model::reach(Reached t) {
     tables_.push_back(t);
 }
 
+bool Model::is_hook(const Reached& t, u16 index, u64 value) const {
+    const UnhookedTable& out = parties[t.party]->unhooked.unguarded(); // one thread; the lock may be held just now
+    return out.hook_table.n == t.frame && out.hook_index == index && out.table == entry::frame(value);
+}
+
 void Model::enter_upper(const Reached& t) {
     for (const auto& [index, value] : contents_[t.frame].present) {
         if (t.level == 4 && is_hypervisor_slot(index))
             continue;
+        if (t.level == 2 && (value & entry::user) == 0 && is_hook(t, index, value))
+            continue; // ring 3 gets no further, and the fake machine watches the hypervisor's own copies
         if ((value & entry::upper_refused) != 0 || (value & entry::user) == 0 || (value & entry::global) != 0)
             found_.push_back(name(t.frame) + " has an entry with forbidden bits above L1");
         else

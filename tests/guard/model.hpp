@@ -72,6 +72,7 @@ private:
     bool changed();
     void walk();
     void reach(Reached);
+    bool is_hook(const Reached&, u16 index, u64 value) const;
     void enter_upper(const Reached&);
     void enter_l1(const Reached&);
     void remember_translations();

@@ -43,6 +43,13 @@ MUTANTS = {
                              "!arch::exchange_entry(place.table, place.index, old, replacement == 0 ? old : replacement)"),
     "second_pin_leaks": (PV + "page_types.cpp", "    put_frame_and_type(mfn); // pinned already", "    // pinned already"),
     "root_without_references": (PV + "root.cpp", "    if (mfn.n != 0)\n        TRY(take_root(vcpu, mfn));\n", ""),
+    "unhooked_without_flush": (PV + "unhooked.cpp", "    flush_all_of(domain); // no CPU", "    // no CPU"),
+    "brought_back_without_flush": (PV + "unhooked.cpp", "    flush_all_of(domain);\n    change_flags", "    change_flags"),
+    "alias_stays_writable": (PV + "unhooked.cpp", "    if (set_alias_writable(out, false))", "    if (out.table == invalid_mfn)"),
+    "changes_not_validated": (PV + "unhooked.cpp", "        const u64 value = settle_l1(before[i], raw, from, domain);",
+                              "        const u64 value = i != 3 ? settle_l1(before[i], raw, from, domain) : raw;"),
+    "hook_stays": (PV + "unhooked.cpp", "arch::exchange_entry(out.hook_table, out.hook_index, value, value ^ entry::user)",
+                   "arch::exchange_entry(out.hook_table, out.hook_index, value, value)"),
     "unfinished_table_forgotten": (PV + "mmu_entry.cpp", "    vcpu.pv.unfinished_table = table;\n", ""),
 }
 

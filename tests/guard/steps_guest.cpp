@@ -15,7 +15,7 @@ constexpr u64 code_offset = 0xf000;
 
 struct Translation {
     u64 frame;
-    bool writable;
+    bool writable; // in ring 3
 };
 
 std::optional<Translation> translate(fake::Machine& m, u64 root, u64 address) {
@@ -27,7 +27,7 @@ std::optional<Translation> translate(fake::Machine& m, u64 root, u64 address) {
         const u64 value = m.table(Mfn(table))[entry_index(Vaddr(address), static_cast<FrameType>(level))];
         if (!entry::is_present(value))
             return std::nullopt;
-        writable = writable && entry::is_writable(value);
+        writable = writable && entry::is_writable(value) && (value & entry::user) != 0;
         table = entry::frame(value).n;
     }
     return Translation{table, writable};

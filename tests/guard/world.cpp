@@ -5,6 +5,7 @@
 #include "hypervisor/core/sched.hpp"
 #include "hypervisor/core/teardown.hpp"
 #include "hypervisor/pv/page_entry.hpp"
+#include "hypervisor/pv/unhooked.hpp"
 
 #include <cstdio>
 #include <cstdlib>
@@ -38,6 +39,7 @@ Vcpu& World::nobody() {
 World::World(bool remembers) : talks_(std::getenv("GUARD_TALKS") != nullptr) {
     m_.remembers = remembers;
     m_.yield_every = 0;
+    set_unhook_after(1);
     static_cast<void>(controller());
     for (u32 cpu = 0; cpu < fake::cpus; ++cpu) {
         m_.turn(cpu);

@@ -185,6 +185,47 @@ void stray_writes() {
           "dangerous_stray_write_is_undone", "%lx", *entry);
 }
 
+// Many stores to one table in a row: the hypervisor lets the guest write it directly (unhook=), which must not show.
+void many_stray_writes() {
+    constexpr u32 most = 512;
+    u64* l1 = new_table();
+    u64* l2 = new_table();
+    u64* l3 = new_table();
+    auto* page = new_table();
+    auto* list = reinterpret_cast<mmu_update_t*>(new_table());
+    page[0] = 0x5a5a;
+    l2[0] = make_entry(l1);
+    l3[0] = make_entry(l2);
+    for (u64* table : {l1, l2, l3})
+        protect_page(table, false);
+    expect(pin(1, mfn_of(l1)), 0, "pin_l1_to_be_filled");
+    expect(write_entry(&current_l4()[2], make_entry(l3)), 0, "hook_l3_of_it");
+    for (u32 i = 0; i < most; ++i)
+        static_cast<volatile u64*>(l1)[i] = make_entry(page, i % 2 ? pte_writable : 0);
+    check((l2[0] & (pte_present | pte_frame_mask)) == (make_entry(l1) & (pte_present | pte_frame_mask)),
+          "its_hook_looks_as_before");
+    check(read_at(free_address + 0x1ff000) == 0x5a5a, "filled_by_stores");
+    check(try_write(reinterpret_cast<void*>(free_address + 0x1000), 0x5a5a) == 0, "odd_entries_are_writable");
+    check(try_write(reinterpret_cast<void*>(free_address + 0x2000), 1) == 15, "even_entries_are_not");
+    for (u32 i = 1; i < most; i += 2)
+        asm volatile("lock btrq $1, %0" : "+m"(l1[i]) : : "memory", "cc");
+    try_write(&l1[100], make_entry(current_l4(), pte_writable)); // refused at once, where stores are emulated
+    try_write(&l1[101], make_entry(l1, pte_writable));
+    flush_tlb();
+    check(try_write(reinterpret_cast<void*>(free_address + 0x1000), 1) == 15, "all_are_protected");
+    check((l1[100] & pte_frame_mask) != base_of(mfn_of(current_l4())).n, "writable_root_is_refused");
+    check((l1[101] & pte_frame_mask) != base_of(mfn_of(l1)).n, "writable_self_map_by_store_is_refused");
+    // a hypercall's argument in the range of a table that is out: the hypervisor itself may not go through it
+    expect(write_entry(&l1[7], make_entry(list, pte_writable)), 0, "map_list");
+    for (u32 i = 200; i < most; ++i)
+        static_cast<volatile u64*>(l1)[i] = 0;
+    list[0] = {machine_address_of(&l1[3]), 0};
+    const long done = hypercall(__HYPERVISOR_mmu_update, free_address + 7 * 0x1000, 1, 0, DOMID_SELF);
+    check(done == 0 && l1[3] == 0, "update_list_read_through_it", "%ld", done);
+    expect(write_entry(&current_l4()[2], 0), 0, "unhook_l3_of_it");
+    expect(unpin(mfn_of(l1)), 0, "unpin_l1_of_it");
+}
+
 void machphys_and_batches() {
     auto* page = new_table();
     const u64 pfn = pfn_of(page).n;
@@ -239,6 +280,7 @@ void guest_main() {
     reserved_slots();
     va_mapping();
     stray_writes();
+    many_stray_writes();
     machphys_and_batches();
     types();
     finish();

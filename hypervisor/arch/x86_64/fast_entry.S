@@ -1,7 +1,8 @@
 /* The two crossings that every guest makes all the time, without C++: a system call of guest user mode into the guest
  * kernel, and the iret hypercall. Whatever is unusual goes to syscall_entry with all registers as they came in, where
  * pv/traps.cpp and pv/iret.cpp do the same at length: pending work, events, no handler, a frame that is out of range or
- * faults. So whatever has to happen at a crossing sets CpuInfo::pending, and needs no mention here.
+ * faults, an unhooked table anywhere. So whatever has to happen at a crossing sets CpuInfo::pending, and needs no
+ * mention here.
  * On entry, as in entry.S: guest rax in CpuInfo::scratch, guest rsp in rax, rsp at the end of CpuInfo::regs. The slots of
  * CpuInfo::regs keep what is used here as a temporary: syscall_entry writes them all again. */
 #include "asm_macros.h"
@@ -54,6 +55,8 @@ from_user:
         mov %rdx, SLOT(rdx)
         mov %rdi, SLOT(rdi)
         cmpl $0, INFO(pending)
+        jne leave
+        cmpl $0, unhooked_tables(%rip) /* core/guest_memory.hpp: what is written here must not go through one */
         jne leave
         mov VCPU_info(%rbx), %rdx
         cmpw $0, VCPUINFO_upcall_pending(%rdx) /* and the mask: guest user mode runs unmasked */
@@ -117,6 +120,8 @@ from_kernel:
         cmpl $HYPERCALL_iret, INFO(scratch)
         jne leave_rbx
         cmpl $0, INFO(pending)
+        jne leave_rbx
+        cmpl $0, unhooked_tables(%rip)
         jne leave_rbx
         cmp lowest_iret_frame(%rip), %rax
         jb leave_rbx

@@ -97,6 +97,10 @@ TEST(Options, FastCrossingsAreOnUnlessSwitchedOff) {
     EXPECT_FALSE(parse_options("fast-iret=no").fast_iret);
     EXPECT_TRUE(parse_options("fast-iret=1").fast_iret);
     EXPECT_STREQ(parse_options("fast-iret=0 fast-syscall=0").unknown, "");
+    EXPECT_EQ(parse_options("").unhook, unhook_after_default);
+    EXPECT_EQ(parse_options("unhook=0").unhook, 0u);
+    EXPECT_EQ(parse_options("unhook=no").unhook, 0u);
+    EXPECT_EQ(parse_options("unhook=100").unhook, 100u);
 }
 
 TEST(Options, UnknownOnesAreKeptForAWarning) {
