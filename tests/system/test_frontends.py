@@ -1,7 +1,10 @@
-"""Our frontends for Linux (frontend-drivers/linux) in a stock kernel, on the backends of dom0's kernel: checksummed data,
-hot plug under load, and reload of the modules.
+"""Our frontends for Linux (frontend-drivers/linux) in a stock kernel, on the backends of dom0's kernel and on ours:
+checksummed data, hot plug under load, a backend that is killed, and reload of the modules.
 """
+from harness.runner import only
+
 OURS = "domus.frontends=domus"
+OUR_BACKEND = ",backendtype=domus"
 MAC = "00:16:3e:00:00:07"
 
 
@@ -49,14 +52,26 @@ def test_disks_come_and_go_under_load(dom0):
     first, second = dom0.disk("/tmp/fe-a.disk", 16), dom0.disk("/tmp/fe-b.disk", 8)
     start(dom0, "plug", disk=[entry(first, "xvda")])
     load(dom0, "plug")
-    for _ in range(3):
-        dom0.tool(f"block-attach plug {entry(second, 'xvdb')}")
-        dom0.until("/usr/lib/domus/guest-run plug 60 '[ -e /dev/xvdb ]'", 240)
-        dom0.in_guest("plug", "dd if=/dev/xvdb of=/dev/null bs=64k 2>/dev/null")
-        dom0.tool("block-detach plug xvdb")
-        dom0.until("/usr/lib/domus/guest-run plug 60 '[ ! -e /dev/xvdb ]'", 240)
+    plug(dom0, "plug", entry(second, "xvdb"), times=3)
     stop_load(dom0, "plug")
     destroy(dom0, "plug")
+
+
+@only(tools="domus")
+def test_our_backend_is_killed_under_load(dom0):
+    """domus-blkfront on domus-blockd: data, hot plug, and kills; each round of the load reads back what it wrote."""
+    first, second = dom0.disk("/tmp/fe-a.disk", 16), dom0.disk("/tmp/fe-b.disk", 8)
+    dom0.ok("dd if=/dev/urandom of=/tmp/fe-a.disk bs=1M count=8 conv=notrunc 2>/dev/null")
+    start(dom0, "ours", disk=[entry(first, "xvda", OUR_BACKEND)])
+    assert "domus-vbd" in dom0.tool("block-list ours --json")
+    assert sum_of(dom0, "ours", "/dev/xvda", 0, 8) == dom0_sum(dom0, "/tmp/fe-a.disk", 0, 8)
+    negotiated(dom0, "ours")
+    load(dom0, "ours")
+    plug(dom0, "ours", entry(second, "xvdb", OUR_BACKEND), times=2)
+    kill_backend(dom0, "ours", times=5)
+    stop_load(dom0, "ours")
+    assert sum_of(dom0, "ours", "/tmp/pattern", 0, 4) == dom0_sum(dom0, "/tmp/fe-a.disk", 0, 4)
+    destroy(dom0, "ours")
 
 
 def test_a_disk_in_use_goes_when_its_last_user_is_gone(dom0):
@@ -83,6 +98,36 @@ def test_modules_can_be_loaded_again(dom0):
         dom0.in_guest("reload", "cd /lib/domus/modules; insmod domus-blkfront.ko; insmod domus-netfront.ko")
         dom0.until("/usr/lib/domus/guest-run reload 20 '[ -e /dev/xvda ] && [ -e /sys/class/net/eth0 ]'", 60)
     destroy(dom0, "reload")
+
+
+def plug(dom0, name, disk, times):
+    for _ in range(times):
+        dom0.tool(f"block-attach {name} {disk}")
+        dom0.until(f"/usr/lib/domus/guest-run {name} 60 '[ -e /dev/xvdb ]'", 240)
+        dom0.in_guest(name, "dd if=/dev/xvdb of=/dev/null bs=64k 2>/dev/null")
+        dom0.tool(f"block-detach {name} xvdb")
+        dom0.until(f"/usr/lib/domus/guest-run {name} 60 '[ ! -e /dev/xvdb ]'", 240)
+
+
+def negotiated(dom0, name):
+    """What domus-blockd offers is used: a ring of four pages, indirect requests, discard, flush."""
+    assert dom0.ok(f"xenstore-read /local/domain/{dom0.domid(name)}/device/vbd/51712/ring-page-order").strip() == "2"
+    limits = dom0.in_guest(name, "cd /sys/block/xvda/queue; cat max_segments write_cache physical_block_size; "
+                           "[ $(cat discard_max_bytes) -gt 0 ] && echo discard").split("\n")
+    assert limits[:2] == ["32", "write back"] and int(limits[2]) >= 512 and limits[3] == "discard", limits
+
+
+def kill_backend(dom0, name, times):
+    """kill -9, and each time the disk has to answer a request that came after."""
+    for _ in range(times):
+        old = dom0.ok("pidof domus-blockd").strip()
+        dom0.ok(f"kill -9 {old}")
+        dom0.until(f"p=$(pidof domus-blockd) && [ $p != {old} ]", 60)
+        answers(dom0, name)
+
+
+def answers(dom0, name):
+    dom0.in_guest(name, "dd if=/dev/xvda of=/dev/null bs=4k count=1 skip=3000 iflag=direct 2>/dev/null", 90)
 
 
 def load(dom0, name):
@@ -114,7 +159,7 @@ def start(dom0, name, **keys):
     loaded = dom0.in_guest(name, "cut -d' ' -f1 /proc/modules".replace("'", "'\\''"))
     assert "domus_blkfront" in loaded and "xen_blkfront" not in loaded, loaded
     for disk in keys.get("disk", []):
-        dom0.until(f"/usr/lib/domus/guest-run {name} 20 '[ -e /dev/{disk.split(',')[-2]} ]'", 60)
+        dom0.until(f"/usr/lib/domus/guest-run {name} 20 '[ -e /dev/{device_of(disk)} ]'", 60)
 
 
 def up(dom0, name):
@@ -123,8 +168,12 @@ def up(dom0, name):
     dom0.until(f"/usr/lib/domus/guest-run {name} 20 'ping -c 1 -W 2 10.9.0.1'", 60)
 
 
-def entry(disk, device):
-    return f"{disk},{device},w" if disk.startswith("phy:") else f"{disk},raw,{device},rw"
+def entry(disk, device, backend=""):
+    return f"{disk},{device},w" if disk.startswith("phy:") else f"{disk},raw,{device},rw{backend}"
+
+
+def device_of(disk):
+    return next(part for part in disk.split(",") if part.startswith("xvd"))
 
 
 def sum_of(dom0, name, path, skip, count):
