@@ -6,10 +6,12 @@
 
 #include <CLI/CLI.hpp>
 #include <fmt/format.h>
+#include <spdlog/spdlog.h>
 
 #include "backend-drivers/block/disk.hpp"
 #include "backend-drivers/block/file.hpp"
 #include "backend-drivers/block/nbd.hpp"
+#include "backend-drivers/block/nbd_library.hpp"
 #include "backend-drivers/common/daemon.hpp"
 #include "backend-drivers/common/privileges.hpp"
 
@@ -32,6 +34,11 @@ public:
     void open(const boost::asio::any_io_executor& executor) override {
         std::filesystem::create_directories(journals_);
         ::mallopt(M_MMAP_THRESHOLD, 1 << 20); // requests' pages come from the heap, without faults anew each time
+        try {
+            block::NbdLibrary::get(); // later no code is loaded any more (common/system_calls.hpp)
+        } catch (const std::exception& absent) {
+            spdlog::debug("{}", absent.what());
+        }
         storages_ =
             std::make_unique<block::AllStorages>(std::make_unique<block::FileStorages>(block::best_engine(executor)),
                                                  std::make_unique<block::NbdStorages>(executor));

@@ -15,6 +15,7 @@
 #include <spdlog/spdlog.h>
 
 #include "backend-drivers/common/directory.hpp"
+#include "backend-drivers/common/system_calls.hpp"
 
 namespace domus::backend {
 
@@ -52,11 +53,13 @@ struct Options {
 };
 
 asio::awaitable<void> run(Service& service, asio::any_io_executor executor, Options options) {
+    std::filesystem::create_directories(options.figures);
     Serving serving{.executor = executor, .figures = options.figures, .device_lost = end};
     service.open(executor);
     serving.access = open_guest_access(executor);
     serving.store = co_await xenstore::Client::connect(options.store);
     service.drop_rights();
+    allow_system_calls();
     serving.home = co_await own_home(*serving.store);
     spdlog::info("serving {}", service.words().devices);
     co_await serve_devices(service, std::move(serving));
@@ -78,6 +81,24 @@ asio::awaitable<void> serve_devices(Service& service, Serving serving) {
     co_await directory.run();
 }
 
+int run_program(const char* program, bool verbose,
+                const std::function<asio::awaitable<void>(asio::any_io_executor)>& work) {
+    spdlog::set_default_logger(spdlog::stderr_logger_st(program));
+    spdlog::set_pattern("%n: %l: %v");
+    spdlog::set_level(verbose ? spdlog::level::debug : spdlog::level::info);
+    std::signal(SIGPIPE, SIG_IGN);
+    try {
+        asio::io_context context(1);
+        asio::signal_set signals(context, SIGTERM, SIGINT);
+        signals.async_wait([](auto, int) { end(nullptr); });
+        asio::co_spawn(context, work(context.get_executor()), end);
+        context.run();
+    } catch (...) {
+        end(std::current_exception());
+    }
+    return 0;
+}
+
 int run_service(Service& service, int argc, char** argv) {
     Options options;
     CLI::App app{service.words().about};
@@ -87,21 +108,8 @@ int run_service(Service& service, int argc, char** argv) {
     service.add_options(app);
     CLI11_PARSE(app, argc, argv);
 
-    spdlog::set_default_logger(spdlog::stderr_logger_st(service.words().program));
-    spdlog::set_pattern("%n: %l: %v");
-    spdlog::set_level(options.verbose ? spdlog::level::debug : spdlog::level::info);
-    std::signal(SIGPIPE, SIG_IGN);
-    try {
-        std::filesystem::create_directories(options.figures);
-        asio::io_context context(1);
-        asio::signal_set signals(context, SIGTERM, SIGINT);
-        signals.async_wait([](auto, int) { end(nullptr); });
-        asio::co_spawn(context, run(service, context.get_executor(), options), end);
-        context.run();
-    } catch (...) {
-        end(std::current_exception());
-    }
-    return 0;
+    return run_program(service.words().program, options.verbose,
+                       [&](asio::any_io_executor executor) { return run(service, std::move(executor), options); });
 }
 
 } // namespace domus::backend

@@ -3,6 +3,7 @@
 // State is in the store and in the guests' rings: killed at any moment and started again, a daemon goes on there.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <string>
 
@@ -51,13 +52,18 @@ struct Serving {
     asio::any_io_executor executor;
     std::shared_ptr<xenstore::Client> store;
     GuestAccess access;
-    std::string home;                    ///< the backend domain's own directory
-    std::string figures = stats_folder;  ///< folder
+    std::string home;                                           ///< the backend domain's own directory
+    std::string figures = stats_folder;                         ///< folder
     std::function<void(const std::exception_ptr&)> device_lost; ///< a device's life ended by what it threw
 };
 
 /// Serves all devices of the service's type until the store is lost (throws).
 asio::awaitable<void> serve_devices(Service& service, Serving serving);
+
+/// What remains of any daemon's main() when its options are known: log, signals, one io_context. `work` goes on for
+/// ever; what it throws is logged and ends the process with status 1. SIGTERM and SIGINT end it with 0, on the spot.
+int run_program(const char* program, bool verbose,
+                const std::function<asio::awaitable<void>(asio::any_io_executor)>& work);
 
 /// main() of a daemon.
 int run_service(Service& service, int argc, char** argv);

@@ -12,6 +12,7 @@ def test_data_and_a_full_medium(dom0):
     assert "domus-vbd" in dom0.tool("block-list blk --json")
     rights = dom0.ok("grep CapEff /proc/$(pidof domus-blockd)/status").split()[1]
     assert int(rights, 16) == 0, "rights are left"
+    assert dom0.ok("grep Seccomp: /proc/$(pidof domus-blockd)/status").split()[1] == "2", "system calls are not filtered"
     read = dom0.in_guest("blk", "dd if=/dev/xvda bs=1M count=8 2>/dev/null | sha256sum").split()[0]
     assert read == checksum(dom0, "/tmp/block.img", 0, 8)
     dom0.in_guest("blk", "dd if=/dev/urandom of=/tmp/r bs=1M count=8 2>/dev/null; "
