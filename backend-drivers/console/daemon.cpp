@@ -1,17 +1,13 @@
 // domus-consoled: serves the PV consoles of all guests. One process, one io_context, no threads.
-// It keeps nothing that matters: rings live in the guests, logs in files. Killed at any moment and started again, it
-// goes on where the rings are.
-#include <csignal>
+// The frame is common/daemon.hpp. It keeps nothing that matters: rings live in the guests, logs in files. Killed at any
+// moment and started again, it goes on where the rings are.
 #include <filesystem>
-#include <iostream>
 
 #include <CLI/CLI.hpp>
 #include <boost/asio/co_spawn.hpp>
-#include <boost/asio/io_context.hpp>
-#include <boost/asio/signal_set.hpp>
-#include <spdlog/sinks/stdout_sinks.h>
 #include <spdlog/spdlog.h>
 
+#include "backend-drivers/common/daemon.hpp"
 #include "backend-drivers/console/discovery.hpp"
 #include "backend-drivers/console/server.hpp"
 
@@ -30,6 +26,8 @@ struct Options {
 
 asio::awaitable<void> serve(Options options) {
     const auto executor = co_await asio::this_coro::executor;
+    std::filesystem::create_directories(options.log_folder);
+    std::filesystem::create_directories(std::filesystem::path(options.socket).parent_path());
     auto acceptor = listen(executor, options.socket);
     const auto store = co_await domus::xenstore::Client::connect(options.store);
     Discovery discovery(executor, store, {options.log_folder, options.log_limit_kib * 1024});
@@ -58,26 +56,6 @@ int main(int argc, char** argv) {
     app.add_flag("--verbose", options.verbose, "say more");
     CLI11_PARSE(app, argc, argv);
 
-    spdlog::set_default_logger(spdlog::stderr_logger_st("domus-consoled"));
-    spdlog::set_pattern("%n: %l: %v");
-    spdlog::set_level(options.verbose ? spdlog::level::debug : spdlog::level::info);
-    std::signal(SIGPIPE, SIG_IGN);
-    try {
-        std::filesystem::create_directories(options.log_folder);
-        std::filesystem::create_directories(std::filesystem::path(options.socket).parent_path());
-        asio::io_context context(1);
-        asio::signal_set signals(context, SIGTERM, SIGINT);
-        signals.async_wait([&](auto, int) { context.stop(); });
-        asio::co_spawn(context, serve(options), [&](std::exception_ptr failure) {
-            context.stop();
-            if (failure) {
-                std::rethrow_exception(failure);
-            }
-        });
-        context.run();
-    } catch (const std::exception& error) {
-        spdlog::critical("{}", error.what());
-        return 1;
-    }
-    return 0;
+    return domus::backend::run_program("domus-consoled", options.verbose,
+                                       [&](const asio::any_io_executor&) { return serve(options); });
 }

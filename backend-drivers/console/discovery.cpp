@@ -3,7 +3,6 @@
 
 #include "backend-drivers/common/first_of.hpp"
 
-#include <charconv>
 #include <set>
 #include <stdexcept>
 
@@ -18,25 +17,11 @@ namespace domus::console {
 
 namespace asio = boost::asio;
 
-namespace {
-
-/// A whole decimal number, or nothing.
-template <class Number>
-std::optional<Number> number(const std::string& text) {
-    Number value = 0;
-    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-    if (error != std::errc{} || end != text.data() + text.size()) {
-        return std::nullopt;
-    }
-    return value;
-}
-
-} // namespace
-
 Discovery::Discovery(asio::any_io_executor executor, std::shared_ptr<xenstore::Client> store, LogSettings logs)
-    : executor_(executor), store_(std::move(store)), logs_(std::move(logs)), events_(executor), changed_(executor) {
+    : executor_(executor), store_(std::move(store)), logs_(std::move(logs)), changed_(executor) {
+    access_.events = std::make_shared<client::EventChannels>(executor);
     try {
-        grants_ = client::open_grants();
+        access_.grants = client::open_grants();
     } catch (const client::Error& error) {
         spdlog::warn("{}; consoles are mapped by frame number instead", error.what());
     }
@@ -139,7 +124,7 @@ asio::awaitable<void> Discovery::serve(std::shared_ptr<Guest> guest) {
     GuestLog log(logs_.folder + "/" + log_file_name(guest->name(), guest->domid()), logs_.limit);
     auto page = map(guest->domid(), ends->ring_ref);
     spdlog::info("domain {} ({}): console served", guest->domid(), guest->name());
-    co_await guest->serve(std::move(page), events_, ends->port, std::move(log));
+    co_await guest->serve(std::move(page), access_.events, ends->port, std::move(log));
     spdlog::info("domain {} ({}): console closed", guest->domid(), guest->name());
 }
 
@@ -153,19 +138,19 @@ asio::awaitable<std::optional<Discovery::Ends>> Discovery::read_ends(std::string
     if (!ring || !port) {
         co_return std::nullopt;
     }
-    const auto ring_number = number<std::uint64_t>(*ring);
-    const auto port_number = number<std::uint32_t>(*port);
-    if (!ring_number || !port_number) {
+    const auto ring_number = backend::to_number(*ring);
+    const auto port_number = backend::to_number(*port);
+    if (!ring_number || !port_number || *port_number > 0xffffffff) {
         throw std::runtime_error(fmt::format("{}/ring-ref or port is not a number", folder));
     }
-    co_return Ends{*ring_number, *port_number};
+    co_return Ends{*ring_number, static_cast<std::uint32_t>(*port_number)};
 }
 
 std::shared_ptr<xencons_interface> Discovery::map(std::uint16_t domid, std::uint64_t ring_ref) {
-    if (grants_) {
+    if (access_.grants) {
         try {
             const std::uint32_t reference[] = {GNTTAB_RESERVED_CONSOLE};
-            auto held = std::make_shared<client::GrantMap>(grants_, domid, reference);
+            auto held = std::make_shared<client::GrantMap>(access_.grants, domid, reference);
             return {held, held->as<xencons_interface>()};
         } catch (const client::Error& error) {
             spdlog::debug("domain {}: {}; mapping its frame", domid, error.what());

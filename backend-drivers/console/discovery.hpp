@@ -9,8 +9,8 @@
 
 #include <boost/asio/awaitable.hpp>
 
+#include "backend-drivers/common/device.hpp"
 #include "backend-drivers/console/guest.hpp"
-#include "hypervisor/client/grants.hpp"
 #include "hypervisor/client/hypervisor.hpp"
 #include "hypervisor/client/mappings.hpp"
 #include "xenstore-lite/client/client.hpp"
@@ -53,8 +53,7 @@ private:
     std::shared_ptr<xenstore::Client> store_;
     LogSettings logs_;
     client::Hypervisor hypervisor_;
-    std::shared_ptr<client::Grants> grants_;
-    client::EventChannels events_;
+    backend::GuestAccess access_; ///< without grants where the kernel has no gntdev
     std::map<std::uint16_t, std::shared_ptr<Guest>> guests_;
     bool ending_ = false; // a guest has shut down and is still there
     std::chrono::steady_clock::time_point look_until_{};

@@ -14,21 +14,21 @@ namespace asio = boost::asio;
 Guest::Guest(asio::any_io_executor executor, std::uint16_t domid)
     : executor_(executor), domid_(domid), input_taken_(executor), closing_(executor) {}
 
-asio::awaitable<void> Guest::serve(std::shared_ptr<xencons_interface> page, client::EventChannels& events,
-                                   std::uint32_t remote_port, GuestLog log) {
+asio::awaitable<void> Guest::serve(std::shared_ptr<xencons_interface> page,
+                                   std::shared_ptr<client::EventChannels> events, std::uint32_t remote_port,
+                                   GuestLog log) {
     const auto self = shared_from_this();
     ring_ = std::make_unique<Ring>(std::move(page));
     log_ = std::move(log);
-    port_ = events.bind_interdomain(domid_, remote_port);
-    events_ = &events;
+    port_ = backend::Port(std::move(events), domid_, remote_port);
     try {
         while (!closed_) {
             if (transfer()) {
-                events_->notify(port_);
+                port_.notify();
             }
             co_await keep_share();
             if (!closed_) {
-                co_await events.async_wait(port_);
+                co_await port_.wait();
             }
         }
     } catch (const boost::system::system_error& error) {
@@ -43,10 +43,9 @@ void Guest::close() {
         return;
     }
     closed_ = true;
-    if (events_) {
+    if (port_) {
         transfer();
-        events_->unbind(port_); // ends the wait in serve()
-        events_ = nullptr;
+        port_.close(); // ends the wait in serve()
     }
     ring_.reset();
     closing_.notify();
@@ -60,8 +59,8 @@ void Guest::close() {
 
 void Guest::input(std::string_view bytes) {
     input_.append(bytes);
-    if (events_ && transfer()) {
-        events_->notify(port_);
+    if (port_ && transfer()) {
+        port_.notify();
     }
 }
 

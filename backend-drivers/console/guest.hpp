@@ -11,11 +11,11 @@
 
 #include <boost/asio/awaitable.hpp>
 
+#include "backend-drivers/common/port.hpp"
 #include "backend-drivers/common/signal.hpp"
 #include "backend-drivers/console/guest_log.hpp"
 #include "backend-drivers/console/ring.hpp"
 #include "backend-drivers/console/scrollback.hpp"
-#include "hypervisor/client/event_channels.hpp"
 
 namespace domus::console {
 
@@ -37,8 +37,9 @@ public:
 
     /// Serves the ring until the guest is closed. What is in the ring already is taken first: it may have been
     /// written while no daemon ran. `remote_port` is the guest's end of the event channel.
-    boost::asio::awaitable<void> serve(std::shared_ptr<xencons_interface> page, client::EventChannels& events,
-                                       std::uint32_t remote_port, GuestLog log);
+    boost::asio::awaitable<void> serve(std::shared_ptr<xencons_interface> page,
+                                       std::shared_ptr<client::EventChannels> events, std::uint32_t remote_port,
+                                       GuestLog log);
 
     /// Takes the last output and tells the listeners that the guest is gone. serve() ends. Idempotent.
     void close();
@@ -70,8 +71,7 @@ private:
     std::uint16_t domid_;
     std::string name_;
     std::unique_ptr<Ring> ring_;
-    client::EventChannels* events_ = nullptr;
-    std::uint32_t port_ = 0;
+    backend::Port port_;
     GuestLog log_;
     bool log_failed_ = false, corrupt_seen_ = false, closed_ = false;
     Scrollback scrollback_{scrollback_bytes};

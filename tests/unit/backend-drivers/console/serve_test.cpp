@@ -24,7 +24,8 @@ struct ServeTest : testing::Test {
     std::string socket_path = folder / "console.sock";
     asio::io_context context{1};
     client::test::FakeEvents* bell = new client::test::FakeEvents;
-    client::EventChannels events{context.get_executor(), std::unique_ptr<client::RawEventChannels>(bell)};
+    std::shared_ptr<client::EventChannels> events = std::make_shared<client::EventChannels>(
+        context.get_executor(), std::unique_ptr<client::RawEventChannels>(bell));
     std::shared_ptr<xencons_interface> page = std::make_shared<xencons_interface>();
     std::shared_ptr<Guest> guest = std::make_shared<Guest>(context.get_executor(), 5);
     bool served = false;
