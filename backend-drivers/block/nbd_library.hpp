@@ -1,5 +1,5 @@
-// libnbd, loaded when the first disk wants it: with its own libraries (TLS, XML) it is larger than all of dom0's
-// programs of Domus together, and a dom0 without NBD disks shall do without. Owner: NbdStorages. No lock.
+// libnbd, loaded when the daemon starts, where it is installed: with its own libraries (TLS, XML) it is larger than all
+// of dom0's programs of Domus together, and a dom0 without NBD disks shall do without. Owner: NbdStorages. No lock.
 #pragma once
 
 #include <libnbd.h>

@@ -25,6 +25,7 @@ DOM0_MODULES = ["xen-evtchn", "xenfs", "xen-privcmd", "xen-gntdev", "xen-gntallo
                 "bridge", "loop", "tun"]
 DOMU_MODULES = ["xen-blkfront", "xen-netfront"]
 OUR_FRONTENDS = ["domus-blkfront", "domus-netfront"]
+DRIVER_MODULES = ["xen-evtchn", "xen-gntdev", "bridge", "tun"]
 OUR_PROGRAMS = ["domus-xenstored", "domus-consoled", "domus-blockd", "domus-netd", "domusd", "domus"]
 XEN_PROGRAMS = ["xl", "xenstored", "xenconsoled", "xenconsole", "xen-init-dom0"]
 XENSTORE_TOOLS = ["chmod", "exists", "list", "ls", "read", "rm", "watch", "write"]
@@ -54,7 +55,19 @@ def domu(kernel, frontends):
     return tree.pack(level=9)
 
 
-def dom0(kernel, product, tools, guest_kernel, domu_image):
+def driver_domain(kernel, frontends, product):
+    """What makes the domU's RAM disk one of a network driver domain (docs/driver-domains.md): to be put behind it."""
+    tree = Tree()
+    for folder in ("/usr/bin", "/var/log/domus", "/run/domus"):
+        tree.directory(folder)
+    tree.overlay(f"{HERE}/rootfs/driver-net")
+    add_modules(tree, kernel, DOMU_MODULES + DRIVER_MODULES)
+    add_our_modules(tree, frontends, OUR_FRONTENDS)
+    add_our_program(tree, product, "domus-netd")
+    return tree.pack(level=9)
+
+
+def dom0(kernel, product, tools, guest_kernel, domu_image, driver_image):
     tree = base_tree()
     tree.overlay(f"{HERE}/rootfs/dom0")
     tree.overlay(f"{HERE}/rootfs/dom0-{tools}")
@@ -62,7 +75,9 @@ def dom0(kernel, product, tools, guest_kernel, domu_image):
     for tool in XENSTORE_TOOLS:
         add_program(tree, f"/usr/bin/xenstore-{tool}")
     if tools == "domus":
-        add_our_programs(tree, product)
+        for name in OUR_PROGRAMS:
+            add_our_program(tree, product, name)
+        tree.file("/boot/driver-net.img", driver_image)
     else:
         add_xen_programs(tree)
     tree.copy(guest_kernel, "/boot/vmlinuz", 0o644)
@@ -70,12 +85,11 @@ def dom0(kernel, product, tools, guest_kernel, domu_image):
     return tree.pack()
 
 
-def add_our_programs(tree, product):
-    for name in OUR_PROGRAMS:
-        program = find_program(product, name)
-        if not program:
-            sys.exit(f"RAM disk: {name} is not built below {product}; run `make` first")
-        add_program(tree, program, f"/usr/bin/{name}")
+def add_our_program(tree, product, name):
+    program = find_program(product, name)
+    if not program:
+        sys.exit(f"RAM disk: {name} is not built below {product}; run `make` first")
+    add_program(tree, program, f"/usr/bin/{name}")
 
 
 def add_xen_programs(tree):
@@ -109,7 +123,8 @@ def main():
     os.makedirs(a.out, exist_ok=True)
     domu_image = domu(a.guest, a.frontends)
     save(f"{a.out}/domu.img", domu_image)
-    save(f"{a.out}/dom0-{a.tools}.img", dom0(a.kernel, a.product, a.tools, a.guest_kernel, domu_image))
+    driver_image = driver_domain(a.guest, a.frontends, a.product) if a.tools == "domus" else b""
+    save(f"{a.out}/dom0-{a.tools}.img", dom0(a.kernel, a.product, a.tools, a.guest_kernel, domu_image, driver_image))
 
 
 main()

@@ -15,6 +15,7 @@ def test_ping_and_tcp_both_ways(dom0):
     assert "vif" in dom0.ok("ls /sys/class/net/xenbr0/brif")
     rights = dom0.ok("grep CapEff /proc/$(pidof domus-netd)/status").split()[1]
     assert int(rights, 16) == 1 << 12, "more rights than CAP_NET_ADMIN"
+    assert dom0.ok("grep Seccomp: /proc/$(pidof domus-netd)/status").split()[1] == "2", "system calls are not filtered"
     dom0.in_guest("net", "ping -c 3 -W 5 10.9.0.1")
     dom0.ok(f"ping -c 2 -s 6000 -W 5 {ADDRESS}")  # fragments, more than a page in all
     down, up = transfer(dom0, "net", 16), transfer_up(dom0, "net", 16)
@@ -50,6 +51,32 @@ def test_a_foreign_address_and_plugging(dom0):
         attach(dom0, "plug")
         up(dom0, "plug")
     destroy(dom0, "plug")
+
+
+@only(tools="domus")
+def test_a_card_served_by_another_guest(dom0):
+    """A driver domain: domus-netd in a guest serves another one's card. It dies, comes back, and ends."""
+    assert "backend=net: there is no guest called net" in dom0.refused("domus create " + dom0.config("served", vif=["backend=net"]))
+    dom0.ok("cat /boot/domu.img /boot/driver-net.img >/tmp/driver.img")
+    dom0.guest("net", "domus.bridge=10.8.0.1/24", ramdisk="/tmp/driver.img", memory=192)
+    dom0.wait_guest("net")
+    dom0.guest("served", vif=[f"backend=net,bridge=xenbr0,mac={MAC}"])
+    dom0.wait_guest("served")
+    number = dom0.domid("net")
+    assert f"/local/domain/{number}/backend/domus-vif/" in dom0.tool("network-list served")
+    assert dom0.in_guest("net", "ls /sys/class/net/xenbr0/brif").split() == [f"vif{dom0.domid('served')}.0"]
+    dom0.in_guest("served", "ip link set eth0 up; ip addr add 10.8.0.5/24 dev eth0")
+    dom0.until("/usr/lib/domus/guest-run served 20 'ping -c 1 -W 5 10.8.0.1'", 60)
+    dom0.in_guest("net", "dd if=/dev/urandom of=/tmp/down bs=1M count=4 2>/dev/null; httpd -p 8001 -h /tmp")
+    got = dom0.in_guest("served", "wget -qO- http://10.8.0.1:8001/down | sha256sum", 120).split()[0]
+    assert got == dom0.in_guest("net", "sha256sum </tmp/down").split()[0]
+    dom0.in_guest("net", "kill -9 $(pidof domus-netd)")
+    dom0.until("/usr/lib/domus/guest-run served 20 'ping -c 1 -W 5 10.8.0.1'", 60)
+    destroy(dom0, "net")
+    dom0.until("/usr/lib/domus/guest-run served 10 '[ ! -e /sys/class/net/eth0 ]'", 60)
+    assert "domus-vif" not in dom0.tool("network-list served")
+    destroy(dom0, "served")
+    dom0.ok("rm /tmp/driver.img")
 
 
 @only(tools="domus")

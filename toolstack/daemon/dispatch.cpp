@@ -138,26 +138,30 @@ Answer resolve(Dispatcher& d, const Request& request, engine::Progress) {
     co_return out;
 }
 
-Response attached(const std::string& kind, std::uint16_t domid, std::uint32_t devid) {
+/// `kind`: "vbd" or "vif".
+Answer attached(Dispatcher& d, std::string kind, std::uint16_t domid, std::uint32_t devid) {
     Response out;
     out.mutable_attached()->set_devid(devid);
-    out.mutable_attached()->set_backend(engine::backend_path(kind, domid, devid));
-    return out;
+    const std::string number = std::to_string(devid);
+    const auto views = co_await d.engine.devices(domid, number);
+    for (const auto& view : views)
+        if (view.kind.ends_with(kind))
+            out.mutable_attached()->set_backend(view.backend);
+    co_return out;
 }
 
 Answer block_attach(Dispatcher& d, const Request& request, engine::Progress) {
     const std::uint16_t domid = co_await d.engine.resolve(request.block_attach().domain());
     model::Disk disk = proto::to_model(request.block_attach().disk());
     const std::uint32_t devid = co_await d.engine.attach_disk(domid, std::move(disk));
-    co_return attached("vbd", domid, devid);
+    co_return co_await attached(d, "vbd", domid, devid);
 }
 
 Answer network_attach(Dispatcher& d, const Request& request, engine::Progress) {
     const std::uint16_t domid = co_await d.engine.resolve(request.network_attach().domain());
     model::Vif vif = proto::to_model(request.network_attach().vif());
-    const std::string kind = engine::backend_kind(vif);
     const std::uint32_t devid = co_await d.engine.attach_vif(domid, std::move(vif));
-    co_return attached(kind, domid, devid);
+    co_return co_await attached(d, "vif", domid, devid);
 }
 
 Answer block_detach(Dispatcher& d, const Request& request, engine::Progress) {

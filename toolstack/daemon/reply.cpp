@@ -143,6 +143,7 @@ proto::BlockDevice to_proto(const engine::BlockState& disk) {
     out.set_read_only(disk.read_only);
     out.set_state(unsigned(disk.state));
     out.set_backend(disk.backend);
+    out.set_backend_domid(disk.backend_domid);
     out.set_event_channel(disk.event_channel);
     out.set_ring_ref(disk.ring_ref);
     return out;
@@ -155,6 +156,7 @@ proto::NetworkDevice to_proto(const engine::NetworkState& card) {
     out.set_bridge(as_utf8(card.bridge));
     out.set_state(unsigned(card.state));
     out.set_backend(card.backend);
+    out.set_backend_domid(card.backend_domid);
     out.set_event_channel_tx(card.tx_port);
     out.set_event_channel_rx(card.rx_port);
     out.set_tx_ring_ref(card.tx_ring);

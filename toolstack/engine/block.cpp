@@ -35,8 +35,8 @@ Nodes backend_nodes(DeviceId id, const model::Disk& disk, const std::string& nod
 
 Nodes frontend_nodes(DeviceId id, const model::Disk& disk) {
     Nodes nodes;
-    nodes.emplace_back("backend", backend_path(backend_kind(disk), id.domid, id.devid));
-    nodes.emplace_back("backend-id", "0");
+    nodes.emplace_back("backend", backend_path(backend_kind(disk), id));
+    nodes.emplace_back("backend-id", std::to_string(id.backend_domid));
     nodes.emplace_back("virtual-device", std::to_string(id.devid));
     nodes.emplace_back("device-type", disk.cdrom ? "cdrom" : "disk");
     nodes.emplace_back("trusted", "1");
@@ -50,7 +50,9 @@ std::string backend_kind(const model::Disk& disk) {
     return disk.backend == model::Backend::Kernel ? "vbd" : "domus-vbd";
 }
 
-asio::awaitable<void> Blocks::check(model::Disk disk) {
+asio::awaitable<void> Blocks::check(model::Disk disk, std::uint16_t backend_domid) {
+    if (backend_domid != 0)
+        co_return; // the other domain's files and devices: its backend says what is wrong with them
     if (disk.backend == model::Backend::Kernel && !host_.has_backend_driver("vbd"))
         throw std::runtime_error("dom0's kernel has no block backend loaded; run: modprobe xen-blkback");
     const std::string identity = host_.disk_identity(disk.target);
@@ -60,8 +62,10 @@ asio::awaitable<void> Blocks::check(model::Disk disk) {
                         disk.target, disk.target));
     const auto others = co_await all_devices(store_, "vbd");
     for (const auto& other : others) {
+        if (other.backend_domid != 0)
+            continue;
         const std::string kind = co_await backend_kind(store_, "vbd", other);
-        const std::string path = backend_path(kind, other.domid, other.devid);
+        const std::string path = backend_path(kind, other);
         const auto params = co_await store_.try_read(path + "/params");
         const auto mode = co_await store_.try_read(path + "/mode");
         if (!params || host_.disk_identity(*params) != identity || (disk.read_only && mode == "r"))
@@ -75,26 +79,29 @@ asio::awaitable<void> Blocks::check(model::Disk disk) {
     }
 }
 
-asio::awaitable<std::uint32_t> Blocks::attach(std::uint16_t domid, model::Disk disk) {
-    const DeviceId id{domid, model::vdev_number(disk.vdev)};
-    const std::string kind = backend_kind(disk), back = backend_path(kind, id.domid, id.devid);
-    const std::string taken_by = co_await backend_kind(store_, "vbd", id);
-    const auto there = co_await store_.try_read(backend_path(taken_by, id.domid, id.devid) + "/state");
-    if (there)
-        throw std::runtime_error(fmt::format("domain {} has a disk {} already; take another name", domid, disk.vdev));
-    co_await check(disk);
-    std::unique_ptr<OpenDisk> open = host_.open_disk(disk);
+asio::awaitable<std::uint32_t> Blocks::attach(std::uint16_t domid, model::Disk disk, std::uint16_t backend_domid) {
+    const DeviceId id{domid, model::vdev_number(disk.vdev), backend_domid};
+    const std::string kind = backend_kind(disk), back = backend_path(kind, id);
+    const auto taken = co_await devices_of(store_, "vbd", domid);
+    for (const auto& other : taken)
+        if (other.devid == id.devid)
+            throw std::runtime_error(
+                fmt::format("domain {} has a disk {} already; take another name", domid, disk.vdev));
+    co_await check(disk, backend_domid);
+    std::unique_ptr<OpenDisk> open;
+    if (backend_domid == 0)
+        open = host_.open_disk(disk);
     co_await with_undo([&](UndoStack& undo) -> asio::awaitable<void> {
         undo.push("disk " + disk.vdev, [this, id, &open]() -> asio::awaitable<void> {
             open.reset(); // detach() waits until nobody has the disk open
             co_await detach(id, Closing::ByForce);
         });
-        Nodes backend = backend_nodes(id, disk, open->node);
+        Nodes backend = backend_nodes(id, disk, open ? open->node : disk.target);
         if (disk.backend == model::Backend::User)
             open.reset(); // it was opened to be looked at; domus-blockd wants a block device for itself
         Nodes frontend = frontend_nodes(id, disk);
-        co_await write_device(store_, id.domid, back, std::move(backend), frontend_path("vbd", id.domid, id.devid),
-                              std::move(frontend));
+        co_await write_device(store_, id.domid, id.backend_domid, back, std::move(backend),
+                              frontend_path("vbd", id.domid, id.devid), std::move(frontend));
         co_await wait_backend(store_, kind, id, patience_.backend);
         if (open) // domus-blockd has opened the disk itself
             co_await connect(id, *open);
@@ -103,7 +110,7 @@ asio::awaitable<std::uint32_t> Blocks::attach(std::uint16_t domid, model::Disk d
 }
 
 asio::awaitable<void> Blocks::connect(DeviceId id, const OpenDisk& open) {
-    const std::string back = backend_path("vbd", id.domid, id.devid);
+    const std::string back = backend_path("vbd", id);
     const std::string device = fmt::format("{:x}:{:x}", open.device_major, open.device_minor);
     co_await store_.transaction([&](Tx tx) -> asio::awaitable<void> {
         co_await store_.write(back + "/physical-device", device, tx);
@@ -113,15 +120,14 @@ asio::awaitable<void> Blocks::connect(DeviceId id, const OpenDisk& open) {
     const bool ready = co_await poll_until(opened, patience_.backend);
     if (ready)
         co_return;
-    const auto error =
-        co_await store_.try_read(fmt::format("/local/domain/0/error/backend/vbd/{}/{}/error", id.domid, id.devid));
+    const auto error = co_await store_.try_read(error_path("vbd", id));
     throw std::runtime_error(fmt::format("dom0's block backend did not open {}{}; look into dom0's kernel log (dmesg)",
                                          open.node, error ? ": " + *error : ""));
 }
 
 asio::awaitable<bool> Blocks::detach(DeviceId id, Closing how) {
     const std::string kind = co_await backend_kind(store_, "vbd", id);
-    const std::string back = backend_path(kind, id.domid, id.devid);
+    const std::string back = backend_path(kind, id);
     const auto params = co_await store_.try_read(back + "/params");
     const auto node = co_await store_.try_read(back + "/node");
     const bool closed = co_await close_device(store_, kind, id, how, patience_);
@@ -146,9 +152,10 @@ asio::awaitable<std::vector<BlockState>> Blocks::list(std::uint16_t domid) {
     for (const auto& id : devices) {
         BlockState disk;
         disk.devid = id.devid;
+        disk.backend_domid = id.backend_domid;
         disk.vdev = model::vdev_name(id.devid);
         const std::string kind = co_await backend_kind(store_, "vbd", id);
-        disk.backend = backend_path(kind, id.domid, id.devid);
+        disk.backend = backend_path(kind, id);
         const std::string front = frontend_path("vbd", id.domid, id.devid);
         const auto params = co_await store_.try_read(disk.backend + "/params");
         const auto mode = co_await store_.try_read(disk.backend + "/mode");
@@ -164,12 +171,12 @@ asio::awaitable<std::vector<BlockState>> Blocks::list(std::uint16_t domid) {
     co_return out;
 }
 
-asio::awaitable<std::uint32_t> Blocks::find(std::uint16_t domid, std::string device) {
+asio::awaitable<DeviceId> Blocks::find(std::uint16_t domid, std::string device) {
     const std::uint32_t wanted = model::vdev_number(device);
     const auto devices = co_await devices_of(store_, "vbd", domid);
     for (const auto& id : devices)
         if (id.devid == wanted)
-            co_return wanted;
+            co_return id;
     throw std::runtime_error(
         fmt::format("domain {} has no disk {}; domus block-list {} shows which it has", domid, device, domid));
 }

@@ -12,6 +12,7 @@ namespace domus::engine {
 
 struct BlockState {
     std::uint32_t devid = 0;
+    std::uint16_t backend_domid = 0;
     std::string vdev, target, backend;
     bool read_only = false;
     XenbusState state = XenbusState::Absent;
@@ -26,16 +27,18 @@ public:
     Blocks(xenstore::Client& store, Host& host, Patience patience = {})
         : store_(store), host_(host), patience_(patience) {}
 
+    // `backend_domid`: the domain whose backend serves it, dom0 or a driver domain.
+
     /// Refuses a disk that is absent, or that another guest has in use (two readers may share).
-    asio::awaitable<void> check(model::Disk disk);
+    asio::awaitable<void> check(model::Disk disk, std::uint16_t backend_domid = 0);
     /// Attaches and waits until the backend has opened the disk. Leaves nothing behind when it throws.
-    asio::awaitable<std::uint32_t> attach(std::uint16_t domid, model::Disk disk);
+    asio::awaitable<std::uint32_t> attach(std::uint16_t domid, model::Disk disk, std::uint16_t backend_domid = 0);
     /// Closes the disk, removes its nodes and waits until its loop device is gone. False, with everything left as it
     /// is, when the guest does not let go (Closing::ByGuest only).
     asio::awaitable<bool> detach(DeviceId id, Closing how);
     asio::awaitable<std::vector<BlockState>> list(std::uint16_t domid);
     /// The device named "xvda" or "51712". Throws when the guest has none of that name.
-    asio::awaitable<std::uint32_t> find(std::uint16_t domid, std::string device);
+    asio::awaitable<DeviceId> find(std::uint16_t domid, std::string device);
 
 private:
     asio::awaitable<void> connect(DeviceId id, const OpenDisk& open);

@@ -39,6 +39,8 @@ private:
 void check_disks(const std::vector<model::Disk>& disks, Host& host) {
     std::map<std::string, const model::Disk*> seen;
     for (const auto& disk : disks) {
+        if (!disk.backend_domain.empty())
+            continue; // paths of another domain
         const std::string identity = host.disk_identity(disk.target);
         const auto [first, fresh] = seen.emplace(identity, &disk);
         if (fresh || identity.empty() || (disk.read_only && first->second->read_only))
@@ -97,10 +99,14 @@ asio::awaitable<void> Engine::check_request(const model::Domain& config) {
     if (!config.ramdisk.empty())
         s_.host.require_file(config.ramdisk, "ramdisk");
     check_disks(config.disks, s_.host);
-    for (const auto& disk : config.disks)
-        co_await blocks_.check(disk);
-    for (const auto& vif : config.vifs)
-        co_await networks_.check(vif);
+    for (const auto& disk : config.disks) {
+        const auto backend = co_await backend_domain(disk.backend_domain, config.name);
+        co_await blocks_.check(disk, backend);
+    }
+    for (const auto& vif : config.vifs) {
+        const auto backend = co_await backend_domain(vif.backend_domain, config.name);
+        co_await networks_.check(vif, backend);
+    }
     check_memory(config.memory_kib + overhead_kib(config.max_vcpus), config.name);
 }
 
@@ -193,11 +199,13 @@ asio::awaitable<void> Engine::attach_devices(Work& work, UndoStack& undo) {
     undo.push("devices", [this, domid]() -> asio::awaitable<void> { co_await remove_devices(domid); });
     for (const auto& disk : work.config().disks) {
         work.progress(fmt::format("attaching disk {} ({})", disk.vdev, disk.target));
-        co_await blocks_.attach(domid, disk);
+        const auto backend = co_await backend_domain(disk.backend_domain, std::to_string(domid));
+        co_await blocks_.attach(domid, disk, backend);
     }
     for (const auto& vif : work.config().vifs) {
         work.progress(fmt::format("attaching network card {} to {}", model::to_string(*vif.mac), vif.bridge));
-        co_await networks_.attach(domid, vif);
+        const auto backend = co_await backend_domain(vif.backend_domain, std::to_string(domid));
+        co_await networks_.attach(domid, vif, backend);
     }
 }
 

@@ -9,6 +9,7 @@
 #include "toolstack/model/vdev.hpp"
 
 #include <fmt/format.h>
+#include <spdlog/spdlog.h>
 
 namespace domus::engine {
 
@@ -32,6 +33,7 @@ asio::awaitable<void> Engine::take_down(std::uint16_t domid) {
     if (info && !info->dying)
         s_.hypervisor.pause(domid); // it must not touch its devices while they go
     co_await remove_devices(domid);
+    co_await abandon_served(domid);
     const model::Uuid uuid = info ? info->uuid : *record->config.uuid;
     co_await disconnect(domid);
     co_await remove_domain(s_.store, domid, model::to_string(uuid));
@@ -55,12 +57,49 @@ asio::awaitable<void> Engine::remove_devices(std::uint16_t domid) {
         co_await networks_.detach(id, Closing::ByForce);
 }
 
+/// A driver domain has ended: what it served is taken from the others as if it had been pulled out. Nobody closes it.
+asio::awaitable<void> Engine::abandon_served(std::uint16_t domid) {
+    for (const char* kind : {"vbd", "vif"}) {
+        const auto served = co_await served_by(s_.store, kind, domid);
+        for (const auto& id : served) {
+            std::string ours = fmt::format("domus-{}", kind);
+            const std::string guest = co_await guest_text(s_.store, id.domid);
+            spdlog::warn(
+                "{} loses its {} {}: domain {}, which served it, has ended; attach it again when there is another",
+                guest, ours == "domus-vbd" ? "disk" : "network card",
+                ours == "domus-vbd" ? model::vdev_name(id.devid) : std::to_string(id.devid), domid);
+            co_await remove_device(s_.store, std::move(ours), id);
+        }
+    }
+}
+
+asio::awaitable<std::uint16_t> Engine::backend_domain(std::string name, std::string guest) {
+    if (name.empty())
+        co_return 0;
+    std::string wrong;
+    std::uint16_t domid = 0;
+    try {
+        domid = co_await resolve(name);
+    } catch (const std::runtime_error& e) {
+        wrong = e.what();
+    }
+    if (!wrong.empty())
+        throw std::runtime_error(fmt::format("backend={}: {}; create it first", name, wrong));
+    const auto info = s_.hypervisor.domain_info(domid);
+    if (!info || info->dying || info->shutdown)
+        throw std::runtime_error(fmt::format("backend={}: that guest has ended; create it anew first", name));
+    if (name == guest || std::to_string(domid) == guest)
+        throw std::runtime_error(fmt::format("backend={}: a guest cannot serve itself; leave backend= out", name));
+    co_return domid;
+}
+
 asio::awaitable<std::uint32_t> Engine::attach_disk(std::uint16_t domid, model::Disk disk) {
     require_guest(domid, "attach disks to");
     const auto turn = co_await turns_.take(domid);
     DeviceId id{domid, 0};
     co_await with_undo([&](UndoStack& undo) -> asio::awaitable<void> {
-        id.devid = co_await blocks_.attach(domid, disk);
+        id.backend_domid = co_await backend_domain(disk.backend_domain, std::to_string(domid));
+        id.devid = co_await blocks_.attach(domid, disk, id.backend_domid);
         undo.push("disk " + disk.vdev,
                   [this, id]() -> asio::awaitable<void> { co_await blocks_.detach(id, Closing::ByForce); });
         if (auto record = record_of(domid)) { // so that it is there again after a restart
@@ -78,7 +117,8 @@ asio::awaitable<std::uint32_t> Engine::attach_vif(std::uint16_t domid, model::Vi
         vif.mac = model::make_mac();
     DeviceId id{domid, 0};
     co_await with_undo([&](UndoStack& undo) -> asio::awaitable<void> {
-        id.devid = co_await networks_.attach(domid, vif);
+        id.backend_domid = co_await backend_domain(vif.backend_domain, std::to_string(domid));
+        id.devid = co_await networks_.attach(domid, vif, id.backend_domid);
         undo.push("network card",
                   [this, id]() -> asio::awaitable<void> { co_await networks_.detach(id, Closing::ByForce); });
         if (auto record = record_of(domid)) {
@@ -96,11 +136,11 @@ asio::awaitable<void> Engine::detach(std::uint16_t domid, std::string kind, std:
     const bool disk = kind == "vbd";
     DeviceId id{domid, 0};
     if (disk)
-        id.devid = co_await blocks_.find(domid, device);
+        id = co_await blocks_.find(domid, device);
     else
-        id.devid = co_await networks_.find(domid, device);
+        id = co_await networks_.find(domid, device);
     const std::string backend = co_await backend_kind(s_.store, kind, id);
-    const auto mac = co_await s_.store.try_read(backend_path(backend, id.domid, id.devid) + "/mac");
+    const auto mac = co_await s_.store.try_read(backend_path(backend, id) + "/mac");
     const Closing how = force ? Closing::ByForce : Closing::ByGuest;
     bool closed = false;
     if (disk)

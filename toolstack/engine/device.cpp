@@ -26,8 +26,33 @@ asio::awaitable<std::vector<std::uint32_t>> numbered_children(xenstore::Client& 
     co_return numbers;
 }
 
+struct BackendHome {
+    std::uint16_t domid;
+    std::string path;
+};
+
+/// Where backends of `kind` have their directories. Those of driver domains are ours, and below directories that dom0
+/// made and owns: a guest cannot make up that it serves somebody.
+asio::awaitable<std::vector<BackendHome>> backend_homes(xenstore::Client& store, std::string kind) {
+    std::vector<BackendHome> out{{0, "/local/domain/0/backend/" + kind}, {0, "/local/domain/0/backend/domus-" + kind}};
+    std::string domains = "/local/domain";
+    const auto domids = co_await numbered_children(store, std::move(domains));
+    for (const auto domid : domids) {
+        std::string path = fmt::format("/local/domain/{}/backend/domus-{}", domid, kind);
+        if (domid == 0)
+            continue;
+        const auto there = co_await store.try_read(path);
+        if (there)
+            out.push_back({std::uint16_t(domid), std::move(path)});
+    }
+    co_return out;
+}
+
 /// What to do when a backend driver does not answer.
-std::string remedy(const std::string& kind) {
+std::string remedy(const std::string& kind, DeviceId id) {
+    if (id.backend_domid != 0)
+        return fmt::format("is {} running there? (domus console {})",
+                           kind == "domus-vbd" ? "domus-blockd" : "domus-netd", id.backend_domid);
     if (kind == "domus-vbd")
         return "is domus-blockd running? Its log is /var/log/domus/domus-blockd.log";
     if (kind == "domus-vif")
@@ -38,13 +63,22 @@ std::string remedy(const std::string& kind) {
 
 } // namespace
 
+std::string backend_path(std::string_view kind, DeviceId id) {
+    return backend_path(kind, id.domid, id.devid, id.backend_domid);
+}
+
+std::string error_path(std::string_view kind, DeviceId id) {
+    return fmt::format("/local/domain/{}/error/backend/{}/{}/{}/error", id.backend_domid, kind, id.domid, id.devid);
+}
+
 asio::awaitable<std::vector<DeviceId>> devices_of(xenstore::Client& store, std::string kind, std::uint16_t domid) {
     std::vector<DeviceId> out;
-    for (const char* whose : {"", "domus-"}) {
-        std::string path = fmt::format("/local/domain/0/backend/{}{}/{}", whose, kind, domid);
+    const auto homes = co_await backend_homes(store, kind);
+    for (const auto& home : homes) {
+        std::string path = fmt::format("{}/{}", home.path, domid);
         const auto devids = co_await numbered_children(store, std::move(path));
         for (const auto devid : devids)
-            out.push_back(DeviceId{domid, devid});
+            out.push_back(DeviceId{domid, devid, home.domid});
     }
     co_return out;
 }
@@ -52,9 +86,9 @@ asio::awaitable<std::vector<DeviceId>> devices_of(xenstore::Client& store, std::
 asio::awaitable<std::vector<DeviceId>> all_devices(xenstore::Client& store, std::string kind) {
     std::vector<DeviceId> out;
     std::set<std::uint32_t> domids;
-    for (const char* whose : {"", "domus-"}) {
-        std::string path = fmt::format("/local/domain/0/backend/{}{}", whose, kind);
-        const auto some = co_await numbered_children(store, std::move(path));
+    const auto homes = co_await backend_homes(store, kind);
+    for (const auto& home : homes) {
+        const auto some = co_await numbered_children(store, home.path);
         domids.insert(some.begin(), some.end());
     }
     for (const auto domid : domids) {
@@ -64,14 +98,24 @@ asio::awaitable<std::vector<DeviceId>> all_devices(xenstore::Client& store, std:
     co_return out;
 }
 
+asio::awaitable<std::vector<DeviceId>> served_by(xenstore::Client& store, std::string kind,
+                                                 std::uint16_t backend_domid) {
+    const auto all = co_await all_devices(store, std::move(kind));
+    std::vector<DeviceId> out;
+    for (const auto& id : all)
+        if (id.backend_domid == backend_domid && id.domid != backend_domid)
+            out.push_back(id);
+    co_return out;
+}
+
 asio::awaitable<std::string> backend_kind(xenstore::Client& store, std::string kind, DeviceId id) {
-    const auto ours = co_await store.try_read(backend_path("domus-" + kind, id.domid, id.devid) + "/frontend");
+    const auto ours = co_await store.try_read(backend_path("domus-" + kind, id) + "/frontend");
     co_return ours ? "domus-" + kind : kind;
 }
 
 asio::awaitable<void> wait_backend(xenstore::Client& store, std::string kind, DeviceId id,
                                    std::chrono::milliseconds limit) {
-    const std::string path = backend_path(kind, id.domid, id.devid);
+    const std::string path = backend_path(kind, id);
     const auto taken = [](XenbusState state) {
         return state != XenbusState::Initialising && state != XenbusState::Absent;
     };
@@ -81,15 +125,16 @@ asio::awaitable<void> wait_backend(xenstore::Client& store, std::string kind, De
     // Ours needs nothing more from domusd, so that a quick guest may be connected by now.
     if (answered && (state == XenbusState::InitWait || state == XenbusState::Connected))
         co_return;
-    const auto error =
-        co_await store.try_read(fmt::format("/local/domain/0/error/backend/{}/{}/{}/error", kind, id.domid, id.devid));
-    throw std::runtime_error(fmt::format("dom0's driver for {} devices did not take {} within {} s{}; {}", kind, path,
-                                         limit.count() / 1000, error ? ": " + *error : "", remedy(kind)));
+    const auto error = co_await store.try_read(error_path(kind, id));
+    throw std::runtime_error(fmt::format("{}'s driver for {} devices did not take {} within {} s{}; {}",
+                                         id.backend_domid == 0 ? "dom0" : fmt::format("domain {}", id.backend_domid),
+                                         kind, path, limit.count() / 1000, error ? ": " + *error : "",
+                                         remedy(kind, id)));
 }
 
 asio::awaitable<bool> close_device(xenstore::Client& store, std::string kind, DeviceId id, Closing how,
                                    Patience patience) {
-    const std::string back = backend_path(kind, id.domid, id.devid), front = frontend_path(kind, id.domid, id.devid);
+    const std::string back = backend_path(kind, id), front = frontend_path(kind, id.domid, id.devid);
     const XenbusState before = co_await read_state(store, back + "/state");
     if (before == XenbusState::Absent)
         co_return true;
@@ -114,11 +159,16 @@ asio::awaitable<bool> close_device(xenstore::Client& store, std::string kind, De
 }
 
 asio::awaitable<void> remove_device(xenstore::Client& store, std::string kind, DeviceId id) {
-    co_await remove_up(store, backend_path(kind, id.domid, id.devid), "/local/domain/0/backend");
+    const std::string home = domain_path(id.backend_domid);
+    std::string kept = home;
+    if (id.backend_domid == 0) // dom0's directory of backends is there always, others' as long as they serve somebody
+        kept += "/backend";
+    co_await remove_up(store, backend_path(kind, id), std::move(kept));
     co_await remove_up(store, frontend_path(kind, id.domid, id.devid), domain_path(id.domid) + "/device");
     // Linux reports a device's troubles here and never takes them back.
-    co_await remove_up(store, fmt::format("/local/domain/0/error/backend/{}/{}/{}", kind, id.domid, id.devid),
-                       "/local/domain/0");
+    std::string error = error_path(kind, id);
+    error.resize(error.rfind('/'));
+    co_await remove_up(store, std::move(error), home);
 }
 
 asio::awaitable<std::string> guest_text(xenstore::Client& store, std::uint16_t domid) {

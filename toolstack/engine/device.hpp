@@ -23,16 +23,26 @@ struct Patience {
 struct DeviceId {
     std::uint16_t domid = 0;
     std::uint32_t devid = 0;
+    std::uint16_t backend_domid = 0; ///< whose backend serves it: dom0's, or a driver domain's
 };
 
-/// Devices of one guest, or of all, that have a backend of `kind` ("vbd", "vif") in dom0, Linux's or ours.
+std::string backend_path(std::string_view kind, DeviceId id);
+/// Where a backend says why it gave the device up.
+std::string error_path(std::string_view kind, DeviceId id);
+
+/// Devices of one guest, or of all, that have a backend of `kind` ("vbd", "vif"): Linux's or ours in dom0, or ours in a
+/// driver domain.
 asio::awaitable<std::vector<DeviceId>> devices_of(xenstore::Client& store, std::string kind, std::uint16_t domid);
 asio::awaitable<std::vector<DeviceId>> all_devices(xenstore::Client& store, std::string kind);
+
+/// Devices that a driver domain serves to others.
+asio::awaitable<std::vector<DeviceId>> served_by(xenstore::Client& store, std::string kind,
+                                                 std::uint16_t backend_domid);
 
 /// `kind`, or "domus-" and `kind` when it is our backend that has this device.
 asio::awaitable<std::string> backend_kind(xenstore::Client& store, std::string kind, DeviceId id);
 
-/// Waits until dom0's backend driver has taken the new device (InitWait, or on). Throws with what to do when it does
+/// Waits until the backend driver has taken the new device (InitWait, or on). Throws with what to do when it does
 /// not.
 asio::awaitable<void> wait_backend(xenstore::Client& store, std::string kind, DeviceId id,
                                    std::chrono::milliseconds limit);

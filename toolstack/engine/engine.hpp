@@ -99,6 +99,9 @@ private:
     asio::awaitable<void> take_down(std::uint16_t domid);
     asio::awaitable<void> disconnect(std::uint16_t domid); // from xenstore
     asio::awaitable<void> remove_devices(std::uint16_t domid);
+    asio::awaitable<void> abandon_served(std::uint16_t domid);
+    /// The number of the driver domain called `name`; 0 for "". `guest`: name or number of the one to be served.
+    asio::awaitable<std::uint16_t> backend_domain(std::string name, std::string guest);
     void require_guest(std::uint16_t domid, const char* what);
 
     // lifecycle.cpp; the guest's turn is held

@@ -66,16 +66,20 @@ asio::awaitable<DeviceView> look_at(xenstore::Client& store, Host& host, std::st
     view.id = id;
     view.kind = co_await backend_kind(store, std::move(kind), id);
     view.device = device_name(view.kind, id.devid);
-    view.backend = backend_path(view.kind, id.domid, id.devid);
+    view.backend = backend_path(view.kind, id);
     const std::string front = frontend_path(view.kind, id.domid, id.devid);
     view.backend_state = co_await read_state(store, view.backend + "/state");
     view.frontend_state = co_await read_state(store, front + "/state");
-    const auto error = co_await store.try_read(
-        fmt::format("/local/domain/0/error/backend/{}/{}/{}/error", view.kind, id.domid, id.devid));
+    const auto error = co_await store.try_read(error_path(view.kind, id));
     view.error = error.value_or("");
     view.offered = co_await features_in(store, view.backend);
     view.wanted = co_await features_in(store, front);
-    view.figures = host.device_figures(view.kind, id.domid, id.devid);
+    view.backend_domid = id.backend_domid;
+    if (id.backend_domid == 0)
+        view.figures = host.device_figures(view.kind, id.domid, id.devid);
+    else
+        view.figures.missing = fmt::format("served in domain {}, whose figures are its own: look into {} there",
+                                           id.backend_domid, "/run/domus/stats");
     co_return view;
 }
 

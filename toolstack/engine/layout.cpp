@@ -153,12 +153,29 @@ asio::awaitable<void> remove_domain(xenstore::Client& store, std::uint16_t domid
     co_await store.rm(fmt::format("/libxl/{}", domid));
 }
 
-asio::awaitable<void> write_device(xenstore::Client& store, std::uint16_t domid, std::string backend,
-                                   Nodes backend_nodes, std::string frontend, Nodes frontend_nodes) {
+namespace {
+
+/// The directories above a driver domain's backend: dom0's, so that nobody makes devices up, and readable there.
+asio::awaitable<void> put_home(xenstore::Client& store, Writer& to, std::uint16_t domid, std::string backend, Tx tx) {
+    std::vector<std::string> above;
+    for (auto path = backend.substr(0, backend.rfind('/')); path != domain_path(domid); path.resize(path.rfind('/')))
+        above.push_back(path);
+    for (auto path = above.rbegin(); path != above.rend(); ++path) {
+        const auto there = co_await store.try_read(*path, tx);
+        if (!there)
+            to.put(*path, "", readable(domid));
+    }
+}
+
+} // namespace
+
+asio::awaitable<void> write_device(xenstore::Client& store, std::uint16_t domid, std::uint16_t backend_domid,
+                                   std::string backend, Nodes backend_nodes, std::string frontend,
+                                   Nodes frontend_nodes) {
     co_await store.transaction([&](Tx tx) -> asio::awaitable<void> {
         Writer to;
-        const Permissions back = readable(domid);
-        const Permissions front{{domid, 'n'}, {0, 'r'}};
+        const Permissions back{{backend_domid, 'n'}, {domid, 'r'}};
+        const Permissions front{{domid, 'n'}, {backend_domid, 'r'}};
         // dom0's kernel probes a backend when its state appears, a guest its frontend: each state is the last.
         co_await store.rm(backend, tx);
         co_await store.rm(frontend, tx);
@@ -167,6 +184,8 @@ asio::awaitable<void> write_device(xenstore::Client& store, std::uint16_t domid,
         const auto there = co_await store.try_read(kind, tx);
         if (!there)
             to.put(kind, "", readable(domid));
+        if (backend_domid != 0)
+            co_await put_home(store, to, backend_domid, backend, tx);
         to.put(frontend, "", front);
         to.put(backend, "", back);
         to.put_all(frontend, frontend_nodes, front);

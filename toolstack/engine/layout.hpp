@@ -27,10 +27,11 @@ asio::awaitable<void> write_rings(xenstore::Client& store, std::uint16_t domid, 
 /// Removes all nodes of a guest but its devices' backends.
 asio::awaitable<void> remove_domain(xenstore::Client& store, std::uint16_t domid, std::string uuid);
 
-/// Writes a device's two halves in one transaction: the backend is dom0's and readable by the guest, the frontend
-/// the guest's and readable by dom0.
-asio::awaitable<void> write_device(xenstore::Client& store, std::uint16_t domid, std::string backend,
-                                   Nodes backend_nodes, std::string frontend, Nodes frontend_nodes);
+/// Writes a device's two halves in one transaction: the backend belongs to its domain and is readable by the guest, the
+/// frontend the guest's and readable by the backend's domain. All above the two directories is dom0's.
+asio::awaitable<void> write_device(xenstore::Client& store, std::uint16_t domid, std::uint16_t backend_domid,
+                                   std::string backend, Nodes backend_nodes, std::string frontend,
+                                   Nodes frontend_nodes);
 
 /// Writes what dom0 itself must have (name, domid) where it is missing.
 asio::awaitable<void> write_dom0(xenstore::Client& store);

@@ -50,8 +50,8 @@ Nodes backend_nodes(DeviceId id, const model::Vif& vif) {
 
 Nodes frontend_nodes(DeviceId id, const model::Vif& vif) {
     Nodes nodes;
-    nodes.emplace_back("backend", backend_path(backend_kind(vif), id.domid, id.devid));
-    nodes.emplace_back("backend-id", "0");
+    nodes.emplace_back("backend", backend_path(backend_kind(vif), id));
+    nodes.emplace_back("backend-id", std::to_string(id.backend_domid));
     nodes.emplace_back("handle", std::to_string(id.devid));
     nodes.emplace_back("mac", model::to_string(*vif.mac));
     nodes.emplace_back("trusted", "1");
@@ -67,10 +67,10 @@ std::string backend_kind(const model::Vif& vif) {
     return vif.backend == model::Backend::Kernel ? "vif" : "domus-vif";
 }
 
-asio::awaitable<void> Networks::check(model::Vif vif) {
+asio::awaitable<void> Networks::check(model::Vif vif, std::uint16_t backend_domid) {
     if (vif.backend == model::Backend::Kernel && !host_.has_backend_driver("vif"))
         throw std::runtime_error("dom0's kernel has no network backend loaded; run: modprobe xen-netback");
-    if (!host_.is_bridge(vif.bridge))
+    if (backend_domid == 0 && !host_.is_bridge(vif.bridge)) // another domain's backend says itself what it misses
         throw std::runtime_error(fmt::format("vif: there is no bridge {0} in dom0; make it (ip link add name {0} type "
                                              "bridge && ip link set {0} up) or name another by bridge=",
                                              vif.bridge));
@@ -80,10 +80,10 @@ asio::awaitable<void> Networks::check(model::Vif vif) {
     const auto others = co_await all_devices(store_, "vif");
     for (const auto& other : others) {
         const std::string kind = co_await backend_kind(store_, "vif", other);
-        const std::string path = backend_path(kind, other.domid, other.devid);
+        const std::string path = backend_path(kind, other);
         const auto their_mac = co_await store_.try_read(path + "/mac");
         const auto their_bridge = co_await store_.try_read(path + "/bridge");
-        if (their_mac != mac || their_bridge != vif.bridge)
+        if (their_mac != mac || their_bridge != vif.bridge || other.backend_domid != backend_domid)
             continue;
         const std::string guest = co_await guest_text(store_, other.domid);
         throw std::runtime_error(fmt::format("vif: MAC address {} is in use by {} on bridge {}; take another, or leave "
@@ -92,7 +92,7 @@ asio::awaitable<void> Networks::check(model::Vif vif) {
     }
 }
 
-asio::awaitable<DeviceId> Networks::choose_id(std::uint16_t domid, const model::Vif& vif) {
+asio::awaitable<DeviceId> Networks::choose_id(std::uint16_t domid, const model::Vif& vif, std::uint16_t backend_domid) {
     const auto taken = co_await devices_of(store_, "vif", domid);
     const auto is_taken = [&](std::uint32_t devid) {
         return std::any_of(taken.begin(), taken.end(), [&](const DeviceId& id) { return id.devid == devid; });
@@ -103,22 +103,22 @@ asio::awaitable<DeviceId> Networks::choose_id(std::uint16_t domid, const model::
     std::uint32_t devid = vif.devid.value_or(0);
     while (is_taken(devid))
         ++devid;
-    co_return DeviceId{domid, devid};
+    co_return DeviceId{domid, devid, backend_domid};
 }
 
-asio::awaitable<std::uint32_t> Networks::attach(std::uint16_t domid, model::Vif vif) {
+asio::awaitable<std::uint32_t> Networks::attach(std::uint16_t domid, model::Vif vif, std::uint16_t backend_domid) {
     if (!vif.mac)
         vif.mac = model::make_mac();
-    co_await check(vif);
-    const DeviceId id = co_await choose_id(domid, vif);
-    const std::string kind = backend_kind(vif), back = backend_path(kind, id.domid, id.devid);
+    co_await check(vif, backend_domid);
+    const DeviceId id = co_await choose_id(domid, vif, backend_domid);
+    const std::string kind = backend_kind(vif), back = backend_path(kind, id);
     co_await with_undo([&](UndoStack& undo) -> asio::awaitable<void> {
         undo.push(fmt::format("network card {}", id.devid),
                   [this, id]() -> asio::awaitable<void> { co_await detach(id, Closing::ByForce); });
         Nodes backend = backend_nodes(id, vif);
         Nodes frontend = frontend_nodes(id, vif);
-        co_await write_device(store_, id.domid, back, std::move(backend), frontend_path("vif", id.domid, id.devid),
-                              std::move(frontend));
+        co_await write_device(store_, id.domid, id.backend_domid, back, std::move(backend),
+                              frontend_path("vif", id.domid, id.devid), std::move(frontend));
         co_await wait_backend(store_, kind, id, patience_.backend);
         if (vif.backend == model::Backend::Kernel) // domus-netd has put its interface on the bridge itself
             co_await connect(id, vif);
@@ -127,7 +127,7 @@ asio::awaitable<std::uint32_t> Networks::attach(std::uint16_t domid, model::Vif 
 }
 
 asio::awaitable<void> Networks::connect(DeviceId id, const model::Vif& vif) {
-    const std::string back = backend_path("vif", id.domid, id.devid);
+    const std::string back = backend_path("vif", id);
     const std::string interface = fmt::format("vif{}.{}", id.domid, id.devid);
     // netback makes the interface just after it has said InitWait.
     const auto made = [&] { return host_.has_interface(interface); };
@@ -144,7 +144,7 @@ asio::awaitable<void> Networks::connect(DeviceId id, const model::Vif& vif) {
 
 asio::awaitable<bool> Networks::detach(DeviceId id, Closing how) {
     const std::string kind = co_await backend_kind(store_, "vif", id);
-    const auto name = co_await store_.try_read(backend_path(kind, id.domid, id.devid) + "/vifname");
+    const auto name = co_await store_.try_read(backend_path(kind, id) + "/vifname");
     const bool closed = co_await close_device(store_, kind, id, how, patience_);
     if (!closed && how == Closing::ByGuest)
         co_return false;
@@ -152,6 +152,8 @@ asio::awaitable<bool> Networks::detach(DeviceId id, Closing how) {
         spdlog::warn("domain {}: network card {} did not close in time, its nodes are removed all the same", id.domid,
                      id.devid);
     co_await remove_device(store_, kind, id);
+    if (id.backend_domid != 0)
+        co_return true; // its interface is the other domain's
     const std::string interface = name.value_or(fmt::format("vif{}.{}", id.domid, id.devid));
     const auto removed = [&] { return !host_.has_interface(interface); };
     const bool gone = co_await poll_until(removed, patience_.release);
@@ -166,8 +168,9 @@ asio::awaitable<std::vector<NetworkState>> Networks::list(std::uint16_t domid) {
     for (const auto& id : devices) {
         NetworkState card;
         card.devid = id.devid;
+        card.backend_domid = id.backend_domid;
         const std::string kind = co_await backend_kind(store_, "vif", id);
-        card.backend = backend_path(kind, id.domid, id.devid);
+        card.backend = backend_path(kind, id);
         const std::string front = frontend_path("vif", id.domid, id.devid);
         const auto mac = co_await store_.try_read(card.backend + "/mac");
         const auto bridge = co_await store_.try_read(card.backend + "/bridge");
@@ -189,13 +192,13 @@ asio::awaitable<std::vector<NetworkState>> Networks::list(std::uint16_t domid) {
     co_return out;
 }
 
-asio::awaitable<std::uint32_t> Networks::find(std::uint16_t domid, std::string device) {
+asio::awaitable<DeviceId> Networks::find(std::uint16_t domid, std::string device) {
     std::string mac = device;
     std::transform(mac.begin(), mac.end(), mac.begin(), [](unsigned char c) { return char(std::tolower(c)); });
     const auto cards = co_await list(domid);
     for (const auto& card : cards)
         if (std::to_string(card.devid) == device || card.mac == mac)
-            co_return card.devid;
+            co_return DeviceId{domid, card.devid, card.backend_domid};
     throw std::runtime_error(fmt::format("domain {} has no network card {}; domus network-list {} shows which it has",
                                          domid, device, domid));
 }

@@ -12,6 +12,7 @@ namespace domus::engine {
 
 struct NetworkState {
     std::uint32_t devid = 0;
+    std::uint16_t backend_domid = 0;
     std::string mac, bridge, backend;
     XenbusState state = XenbusState::Absent;
     std::uint32_t tx_port = 0, rx_port = 0, tx_ring = 0, rx_ring = 0; // as the guest says; 0: not yet
@@ -25,20 +26,22 @@ public:
     Networks(xenstore::Client& store, Host& host, Patience patience = {})
         : store_(store), host_(host), patience_(patience) {}
 
+    // `backend_domid`: the domain whose backend serves it, dom0 or a driver domain.
+
     /// Refuses a card whose bridge is absent or whose MAC address another guest has on the same bridge.
-    asio::awaitable<void> check(model::Vif vif);
+    asio::awaitable<void> check(model::Vif vif, std::uint16_t backend_domid = 0);
     /// Attaches and waits until the interface is up on its bridge. Makes a MAC address when there is none.
     /// Leaves nothing behind when it throws.
-    asio::awaitable<std::uint32_t> attach(std::uint16_t domid, model::Vif vif);
+    asio::awaitable<std::uint32_t> attach(std::uint16_t domid, model::Vif vif, std::uint16_t backend_domid = 0);
     /// Closes the card, removes its nodes and waits until its interface is gone. False, with everything left as it is,
     /// when the guest does not let go (Closing::ByGuest only).
     asio::awaitable<bool> detach(DeviceId id, Closing how);
     asio::awaitable<std::vector<NetworkState>> list(std::uint16_t domid);
     /// The card named by its number or its MAC address. Throws when the guest has none such.
-    asio::awaitable<std::uint32_t> find(std::uint16_t domid, std::string device);
+    asio::awaitable<DeviceId> find(std::uint16_t domid, std::string device);
 
 private:
-    asio::awaitable<DeviceId> choose_id(std::uint16_t domid, const model::Vif& vif);
+    asio::awaitable<DeviceId> choose_id(std::uint16_t domid, const model::Vif& vif, std::uint16_t backend_domid);
     asio::awaitable<void> connect(DeviceId id, const model::Vif& vif);
 
     xenstore::Client& store_;

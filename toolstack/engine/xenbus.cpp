@@ -19,8 +19,8 @@ std::string domain_path(std::uint16_t domid) {
     return fmt::format("/local/domain/{}", domid);
 }
 
-std::string backend_path(std::string_view kind, std::uint16_t domid, std::uint32_t devid) {
-    return fmt::format("/local/domain/0/backend/{}/{}/{}", kind, domid, devid);
+std::string backend_path(std::string_view kind, std::uint16_t domid, std::uint32_t devid, std::uint16_t where) {
+    return fmt::format("/local/domain/{}/backend/{}/{}/{}", where, kind, domid, devid);
 }
 
 std::string frontend_path(std::string_view kind, std::uint16_t domid, std::uint32_t devid) {

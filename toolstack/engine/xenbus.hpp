@@ -32,7 +32,8 @@ enum class XenbusState : unsigned {
 std::string domain_path(std::uint16_t domid);
 /// `kind` is "vbd" or "vif" for Linux's backends, "domus-vif" for one of ours: Linux's must not look at that one. The
 /// guest's side is the same for both.
-std::string backend_path(std::string_view kind, std::uint16_t domid, std::uint32_t devid);
+/// `where`: the domain of the backend.
+std::string backend_path(std::string_view kind, std::uint16_t domid, std::uint32_t devid, std::uint16_t where = 0);
 std::string frontend_path(std::string_view kind, std::uint16_t domid, std::uint32_t devid);
 
 /// An unsigned decimal number, or nothing when `text` is anything else.

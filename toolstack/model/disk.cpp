@@ -159,8 +159,11 @@ private:
         } else if (key == "backendtype") {
             backend_type(value, start);
         } else if (key == "backend") {
-            if (value != "0" && value != "Domain-0")
-                fail(start, fmt::format("backend domain {} is not supported", in_quotes(value)), "leave backend= out");
+            try {
+                disk_.backend_domain = backend_domain(value);
+            } catch (const ValueError& e) {
+                fail(start, e.wrong(), e.advice());
+            }
         } else if (key == "specification") {
             if (value != "xen")
                 fail(start, fmt::format("specification {} is not supported", in_quotes(value)), "use xen");
@@ -169,7 +172,7 @@ private:
                  "name the block device or image file itself");
         } else {
             fail(start, fmt::format("unknown parameter {}", in_quotes(key)),
-                 "known are target, format, vdev, access, devtype, backendtype, cdrom, discard, no-discard");
+                 "known are target, format, vdev, access, devtype, backendtype, backend, cdrom, discard, no-discard");
         }
     }
 
@@ -203,6 +206,11 @@ private:
         if (disk_.cdrom && write_asked_)
             fail(0, "a cdrom cannot be written", "use access ro");
         disk_.read_only |= disk_.cdrom;
+        if (disk_.backend_domain.empty())
+            return;
+        if (disk_.backend == Backend::Kernel && !disk_.backend_type.empty())
+            fail(0, fmt::format("backend={} needs backendtype=domus", disk_.backend_domain), "leave backendtype= out");
+        disk_.backend = Backend::User;
     }
 
     void serve_by_nbd() {
@@ -232,9 +240,10 @@ Disk parse_disk(std::string_view spec, std::vector<std::string>& warnings) {
 }
 
 std::string to_string(const Disk& disk) {
-    return fmt::format("format={},vdev={},access={}{}{}{},target={}", disk.format, disk.vdev,
+    return fmt::format("format={},vdev={},access={}{}{}{}{},target={}", disk.format, disk.vdev,
                        disk.read_only ? "ro" : "rw", disk.cdrom ? ",cdrom" : "", disk.discard ? "" : ",no-discard",
-                       disk.backend_type.empty() ? "" : ",backendtype=" + disk.backend_type, disk.target);
+                       disk.backend_type.empty() ? "" : ",backendtype=" + disk.backend_type,
+                       disk.backend_domain.empty() ? "" : ",backend=" + disk.backend_domain, disk.target);
 }
 
 } // namespace domus::model

@@ -122,4 +122,15 @@ std::string nearest(std::string_view word, const std::vector<std::string_view>& 
     return std::string(best);
 }
 
+std::string backend_domain(std::string_view value) {
+    if (value == "0" || value == "Domain-0")
+        return {};
+    for (unsigned char c : value)
+        if (c <= 0x20 || c == 0x7f || c == '/')
+            throw ValueError(0, fmt::format("backend {} is no name of a guest", in_quotes(value)));
+    if (value.empty())
+        throw ValueError(0, "backend names no guest", "name the one whose backend is meant, or leave backend= out");
+    return std::string(value);
+}
+
 } // namespace domus::model

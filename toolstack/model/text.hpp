@@ -57,4 +57,7 @@ unsigned long long parse_number(std::string_view text, std::string_view what);
 /// The word of `known` nearest to `word` by edit distance, empty when none is near.
 std::string nearest(std::string_view word, const std::vector<std::string_view>& known);
 
+/// A `backend=` as it is kept: "" for dom0, otherwise a guest's name or number. Throws ValueError.
+std::string backend_domain(std::string_view value);
+
 } // namespace domus::model

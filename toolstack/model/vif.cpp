@@ -37,6 +37,16 @@ void set_backend_type(Vif& vif, std::string_view value) {
     vif.backend_type = value;
 }
 
+/// Its backend is ours then: Linux's is for the toolstack of its own domain to set up.
+void finish_backend(Vif& vif) {
+    if (vif.backend_domain.empty())
+        return;
+    if (vif.backend == Backend::Kernel && !vif.backend_type.empty())
+        throw ValueError(0, fmt::format("vif: backend={} needs backendtype=domus", vif.backend_domain),
+                         "leave backendtype= out");
+    vif.backend = Backend::User;
+}
+
 void set_pair(Vif& vif, std::string_view key, std::string_view value, std::vector<std::string>& warnings) {
     if (key == "mac")
         vif.mac = parse_mac(value);
@@ -60,16 +70,14 @@ void set_pair(Vif& vif, std::string_view key, std::string_view value, std::vecto
     } else if (key == "backendtype")
         set_backend_type(vif, value);
     else if (key == "backend") {
-        if (value != "0" && value != "Domain-0")
-            throw ValueError(0, fmt::format("backend domain {} is not supported", in_quotes(value)),
-                             "leave backend= out");
+        vif.backend_domain = backend_domain(value);
     } else if (key == "script")
         warnings.push_back("vif: script= is ignored, domusd puts the interface on its bridge itself");
     else if (key == "model" || key == "type" || key == "gatewaydev" || key == "netdev")
         warnings.push_back(fmt::format("vif: {}= has no effect for a paravirtual guest on a bridge", key));
     else
         throw ValueError(0, fmt::format("unknown parameter {}", in_quotes(key)),
-                         "known are mac, bridge, vifname, ip, rate, mtu, devid, backendtype");
+                         "known are mac, bridge, vifname, ip, rate, mtu, devid, backendtype, backend");
 }
 
 /// A number and the suffix after it.
@@ -152,6 +160,7 @@ Vif parse_vif(std::string_view spec, std::vector<std::string>& warnings) {
             throw ValueError(start, fmt::format("vif: {}", e.wrong()), e.advice());
         }
     }
+    finish_backend(vif);
     return vif;
 }
 
@@ -173,6 +182,8 @@ std::string to_string(const Vif& vif) {
                            vif.rate->interval_us);
     if (!vif.backend_type.empty())
         out += ",backendtype=" + vif.backend_type;
+    if (!vif.backend_domain.empty())
+        out += ",backend=" + vif.backend_domain;
     return out;
 }
 

@@ -21,6 +21,7 @@ Disk to_proto(const model::Disk& disk) {
     out.set_cdrom(disk.cdrom);
     out.set_discard(disk.discard);
     out.set_backendtype(disk.backend_type);
+    out.set_backend(disk.backend_domain);
     return out;
 }
 
@@ -40,6 +41,7 @@ Vif to_proto(const model::Vif& vif) {
         out.set_mtu(*vif.mtu);
     out.set_ip(vif.ip);
     out.set_backendtype(vif.backend_type);
+    out.set_backend(vif.backend_domain);
     return out;
 }
 
@@ -80,7 +82,8 @@ model::Disk to_model(const Disk& disk) {
     plain.cdrom = disk.cdrom();
     plain.discard = disk.discard();
     plain.backend_type = disk.backendtype();
-    for (const auto& field : {plain.vdev, plain.format, plain.backend_type})
+    plain.backend_domain = disk.backend();
+    for (const auto& field : {plain.vdev, plain.format, plain.backend_type, plain.backend_domain})
         if (field.find_first_of(",= \t") != std::string::npos)
             throw model::ValueError(0, fmt::format("{} cannot be part of a disk", model::in_quotes(field)));
     std::vector<std::string> warnings;
@@ -100,7 +103,8 @@ model::Vif to_model(const Vif& vif) {
         plain.mtu = vif.mtu();
     plain.ip = vif.ip();
     plain.backend_type = vif.backendtype();
-    for (const auto& field : {plain.bridge, plain.vifname, plain.ip, plain.backend_type})
+    plain.backend_domain = vif.backend();
+    for (const auto& field : {plain.bridge, plain.vifname, plain.ip, plain.backend_type, plain.backend_domain})
         if (field.find_first_of(",=\t") != std::string::npos)
             throw model::ValueError(0, fmt::format("{} cannot be part of a vif", model::in_quotes(field)));
     std::vector<std::string> warnings;

@@ -10,6 +10,7 @@
 
 #include <algorithm>
 #include <array>
+#include <tuple>
 
 namespace domus::xenstore {
 
@@ -22,13 +23,16 @@ constexpr auto no_throw = asio::as_tuple(asio::use_awaitable);
 } // namespace
 
 Connection::Connection(asio::any_io_executor executor, std::string socket_path)
-    : executor_(executor), socket_path_(std::move(socket_path)), socket_(executor), retry_(executor) {}
+    : executor_(executor), socket_path_(std::move(socket_path)), socket_(executor), device_(executor),
+      retry_(executor) {}
 
 asio::awaitable<void> Connection::open() {
-    const asio::local::stream_protocol::endpoint endpoint(socket_path_);
-    const auto [error] = co_await socket_.async_connect(endpoint, no_throw);
-    if (error) {
-        fail(error.value(), "xenstore: cannot connect to " + socket_path_ + " (is the daemon running?)");
+    if (!open_device()) {
+        const asio::local::stream_protocol::endpoint endpoint(socket_path_);
+        const auto [error] = co_await socket_.async_connect(endpoint, no_throw);
+        if (error) {
+            fail(error.value(), "xenstore: cannot connect to " + socket_path_ + " (is the daemon running?)");
+        }
     }
     asio::co_spawn(
         executor_, [self = shared_from_this()]() -> asio::awaitable<void> { co_await self->read_loop(); },
@@ -39,6 +43,7 @@ void Connection::close() {
     broken_ = ECANCELED;
     boost::system::error_code ignored;
     socket_.close(ignored);
+    device_.close(ignored);
     retry_.cancel();
     fail_all(ECANCELED);
 }
@@ -169,7 +174,7 @@ asio::awaitable<void> Connection::add_watch(std::string path, std::string token)
 
 void Connection::drop_watch(const std::string& path, const std::string& token) {
     watches_.erase(token);
-    if (!broken_ && socket_.is_open()) {
+    if (!broken_ && (socket_.is_open() || device_.is_open())) {
         std::string payload = path;
         payload.append(1, '\0').append(token).append(1, '\0');
         submit(XS_UNWATCH, 0, std::move(payload)); // nobody waits for the reply: there is nothing to do about it
@@ -215,7 +220,10 @@ void Connection::receive(wire::Message message) {
         receive_event(message.payload);
         return;
     }
-    const auto found = pending_.find(message.req_id);
+    auto found = pending_.find(message.req_id);
+    if (found == pending_.end() && device_.is_open()) {
+        found = answered_without_number(message.type);
+    }
     if (found == pending_.end()) {
         if (message.type == XS_TRANSACTION_START) { // nobody waits any more: do not leave it open
             const auto number = wire::parse_decimal(message.payload.substr(0, message.payload.find('\0')), 0xffffffff);
@@ -236,7 +244,7 @@ void Connection::receive(wire::Message message) {
 
 void Connection::send(std::string bytes) {
     outbox_ += bytes;
-    if (!writing_ && socket_.is_open()) {
+    if (!writing_ && (socket_.is_open() || device_.is_open())) {
         writing_ = true;
         asio::co_spawn(
             executor_, [self = shared_from_this()]() -> asio::awaitable<void> { co_await self->write_loop(); },
@@ -245,6 +253,9 @@ void Connection::send(std::string bytes) {
 }
 
 asio::awaitable<void> Connection::write_loop() {
+    if (device_.is_open()) {
+        co_await write_device();
+    }
     while (!outbox_.empty() && socket_.is_open()) {
         const std::string bytes = std::exchange(outbox_, {});
         const auto [error, count] = co_await asio::async_write(socket_, asio::buffer(bytes), no_throw);
@@ -259,7 +270,13 @@ asio::awaitable<void> Connection::read_until_lost() {
     wire::Decoder decoder;
     std::array<char, 8192> buffer;
     while (!decoder.broken()) {
-        const auto [error, count] = co_await socket_.async_read_some(asio::buffer(buffer), no_throw);
+        boost::system::error_code error;
+        std::size_t count = 0;
+        if (device_.is_open()) {
+            std::tie(error, count) = co_await device_.async_read_some(asio::buffer(buffer), no_throw);
+        } else {
+            std::tie(error, count) = co_await socket_.async_read_some(asio::buffer(buffer), no_throw);
+        }
         if (error) {
             co_return;
         }
@@ -307,6 +324,11 @@ void Connection::resume_requests() {
 }
 
 asio::awaitable<bool> Connection::reconnect() {
+    if (device_.is_open()) { // the kernel keeps the connection; a device that fails does not come back
+        broken_ = ECONNRESET;
+        fail_all(broken_);
+        co_return false;
+    }
     transactions_.clear();
     for (auto entry = pending_.begin(); entry != pending_.end();) {
         if (entry->second->request.tx_id != 0) { // transactions end with the connection

@@ -1,4 +1,4 @@
-// The socket below a Client: requests in flight, events by token, reconnecting. Private to client/.
+// The socket (or device) below a Client: requests in flight, events by token, reconnecting. Private to client/.
 // Owner: shared by the Client, its Watches and its own reading coroutine. Lock: none, one io_context.
 // Must be close()d by the Client, or the reading coroutine keeps it alive.
 #pragma once
@@ -6,6 +6,7 @@
 #include <boost/asio/any_io_executor.hpp>
 #include <boost/asio/awaitable.hpp>
 #include <boost/asio/local/stream_protocol.hpp>
+#include <boost/asio/posix/stream_descriptor.hpp>
 #include <boost/asio/steady_timer.hpp>
 
 #include <deque>
@@ -81,9 +82,15 @@ private:
     asio::awaitable<void> read_until_lost();
     asio::awaitable<bool> reconnect();
 
+    // A domain that has no socket of the daemon's talks through its kernel's /dev/xen/xenbus (connection_device.cpp).
+    bool open_device();
+    asio::awaitable<void> write_device();
+    std::map<std::uint32_t, std::shared_ptr<Pending>>::iterator answered_without_number(std::uint32_t type);
+
     asio::any_io_executor executor_;
     std::string socket_path_;
     asio::local::stream_protocol::socket socket_;
+    asio::posix::stream_descriptor device_; // open: in the socket's place
     asio::steady_timer retry_;
     std::string outbox_;
     bool writing_ = false;

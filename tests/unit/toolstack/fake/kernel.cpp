@@ -7,8 +7,6 @@ namespace domus::engine::test {
 
 namespace {
 
-constexpr const char* backends = "/local/domain/0/backend";
-
 std::string interface_of(std::uint16_t domid, std::uint32_t devid) {
     return fmt::format("vif{}.{}", domid, devid);
 }
@@ -18,10 +16,8 @@ std::string interface_of(std::uint16_t domid, std::uint32_t devid) {
 void FakeKernel::react() {
     for (bool moved = true; moved;) {
         moved = false;
-        for (const std::string kind : {"vbd", "domus-vbd", "vif", "domus-vif"})
-            for (const auto& domid : store_.children(fmt::format("{}/{}", backends, kind)))
-                for (const auto& devid : store_.children(fmt::format("{}/{}/{}", backends, kind, domid)))
-                    moved |= step(kind, std::uint16_t(*to_number(domid)), *to_number(devid));
+        for (const auto& home : store_.children("/local/domain"))
+            moved |= react_in(std::uint16_t(*to_number(home)));
     }
     // A directory that is removed ends its device.
     for (const auto& [device, node] : std::map(host_.opened))
@@ -32,20 +28,32 @@ void FakeKernel::react() {
             take_down("vif", device.first, device.second);
 }
 
+/// Backends of dom0, or of a driver domain.
+bool FakeKernel::react_in(std::uint16_t home) {
+    bool moved = false;
+    for (const std::string kind : {"vbd", "domus-vbd", "vif", "domus-vif"}) {
+        const std::string path = fmt::format("/local/domain/{}/backend/{}", home, kind);
+        for (const auto& domid : store_.children(path))
+            for (const auto& devid : store_.children(path + "/" + domid))
+                moved |= step(kind, std::uint16_t(*to_number(domid)), *to_number(devid), home);
+    }
+    return moved;
+}
+
 bool FakeKernel::alive(const std::string& kind, std::uint16_t domid, std::uint32_t devid) const {
     return store_.read(backend_path(kind, domid, devid) + "/state").has_value();
 }
 
 /// One move of one device; false when it rests.
-bool FakeKernel::step(const std::string& kind, std::uint16_t domid, std::uint32_t devid) {
-    const std::string back = backend_path(kind, domid, devid), front = frontend_path(kind, domid, devid);
+bool FakeKernel::step(const std::string& kind, std::uint16_t domid, std::uint32_t devid, std::uint16_t home) {
+    const std::string back = backend_path(kind, domid, devid, home), front = frontend_path(kind, domid, devid);
     const auto backend = store_.read(back + "/state"), frontend = store_.read(front + "/state");
     const auto move = [&](const std::string& path, const char* state) {
         store_.write(path + "/state", state);
         return true;
     };
     if (backend == "1" && takes_devices) {
-        if (kind != "vbd" && kind != "domus-vbd")
+        if (kind != "vbd" && kind != "domus-vbd" && home == 0)
             set_up(kind, domid, devid);
         return move(back, "2");
     }
@@ -60,7 +68,8 @@ bool FakeKernel::step(const std::string& kind, std::uint16_t domid, std::uint32_
     if (backend == "5" && frontend == "4" && guests_let_go)
         return move(front, "6");
     if (backend == "5" && frontend != "4") {
-        take_down(kind, domid, devid);
+        if (home == 0)
+            take_down(kind, domid, devid);
         return move(back, "6");
     }
     return false;

@@ -21,7 +21,8 @@ public:
     bool guests_let_go = true;  // frontends go to Closed when the backend closes
 
 private:
-    bool step(const std::string& kind, std::uint16_t domid, std::uint32_t devid);
+    bool react_in(std::uint16_t home);
+    bool step(const std::string& kind, std::uint16_t domid, std::uint32_t devid, std::uint16_t home);
     void set_up(const std::string& kind, std::uint16_t domid, std::uint32_t devid);
     void take_down(const std::string& kind, std::uint16_t domid, std::uint32_t devid);
     bool alive(const std::string& kind, std::uint16_t domid, std::uint32_t devid) const;

@@ -145,7 +145,9 @@ TEST(Disk, ComplaintsNameTheOffsetAndTheRemedy) {
     EXPECT_THAT(complaint(disk, "/d,raw,xvda,w,vdev=xvdb"), StartsWith("14: disk: 'vdev' is given twice"));
     EXPECT_THAT(complaint(disk, "/d,raw,xvda,w,colour=red"), StartsWith("14: disk: unknown parameter \"colour\""));
     EXPECT_THAT(complaint(disk, "/d,raw,xvda,w,script=block-nbd"), StartsWith("14: disk: script= is not supported"));
-    EXPECT_THAT(complaint(disk, "/d,raw,xvda,w,backend=driver"), StartsWith("14: disk: backend domain \"driver\""));
+    EXPECT_THAT(complaint(disk, "/d,raw,xvda,w,backend=a b"), StartsWith("14: disk: backend \"a b\" is no name"));
+    EXPECT_THAT(complaint(disk, "/d,raw,xvda,w,backend=driver,backendtype=linux"),
+                testing::HasSubstr("backend=driver needs backendtype=domus"));
     EXPECT_THAT(complaint(disk, "/d,raw,xvda,w,backendtype=qdisk"), StartsWith("14: disk: backendtype \"qdisk\""));
     EXPECT_THAT(complaint(disk, std::string_view("/d\0x,raw,xvda,w", 15)), testing::HasSubstr("zero byte"));
 }
@@ -180,7 +182,8 @@ TEST(Vif, ComplaintsNameTheOffsetAndTheRemedy) {
     EXPECT_THAT(complaint(vif, "vifname=1234567890123456"), testing::HasSubstr("1 to 15"));
     EXPECT_THAT(complaint(vif, std::string_view("bridge=a\0b", 10)), testing::HasSubstr("control byte"));
     EXPECT_THAT(complaint(vif, "colour=red"), StartsWith("0: vif: unknown parameter \"colour\"; known are mac"));
-    EXPECT_THAT(complaint(vif, "backend=driver"), testing::HasSubstr("leave backend= out"));
+    EXPECT_THAT(complaint(vif, "backend="), testing::HasSubstr("leave backend= out"));
+    EXPECT_THAT(complaint(vif, "backend=driver,backendtype=linux"), testing::HasSubstr("needs backendtype=domus"));
     EXPECT_THAT(complaint(vif, "backendtype=tap"), testing::HasSubstr("is not there"));
 }
 
