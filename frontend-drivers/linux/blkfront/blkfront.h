@@ -116,6 +116,7 @@ void dblk_put(struct dblk *dev);
 /* connect.c */
 extern bool dblk_persistent;
 int dblk_publish(struct dblk *dev);
+void dblk_hide_rings(struct dblk *dev);
 void dblk_disconnect(struct dblk *dev);
 
 /* disk.c */

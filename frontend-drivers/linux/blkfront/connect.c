@@ -191,6 +191,26 @@ fail:
 	return err;
 }
 
+/*
+ * Linux's backend answers out of order, so what still stands in a ring does not say what was done:
+ * one that is bound anew would do again what had been answered, with pages that are others' by now,
+ * and leave out the rest. It serves any ring it finds, at once; without the channels' nodes it
+ * finds none, and the connection is made anew. Ours answers in order and goes on with the old rings.
+ */
+void dblk_hide_rings(struct dblk *dev)
+{
+	char name[32];
+	unsigned int i;
+
+	if (strstr(dev->xb->otherend, "/domus-vbd/"))
+		return;
+	xenbus_rm(XBT_NIL, dev->xb->nodename, "event-channel");
+	for (i = 0; dev->nr_rings > 1 && i < dev->nr_rings; i++) {
+		snprintf(name, sizeof(name), "queue-%u/event-channel", i);
+		xenbus_rm(XBT_NIL, dev->xb->nodename, name);
+	}
+}
+
 /* Takes back all that the backend had for one message, and the message. */
 static void return_request(struct dblk *dev, struct dblk_ring *ring, struct request *rq)
 {

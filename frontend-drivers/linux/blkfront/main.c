@@ -70,6 +70,7 @@ static void connect(struct dblk *dev)
 		xenbus_dev_fatal(dev->xb, err, "the backend names no size");
 		return;
 	}
+	dblk_hide_rings(dev);
 	xenbus_switch_state(dev->xb, XenbusStateConnected);
 	if (dev->disk) {
 		dblk_apply_limits(dev);
