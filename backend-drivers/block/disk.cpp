@@ -3,12 +3,16 @@
 
 #include <stdexcept>
 
+#include <boost/asio/bind_cancellation_slot.hpp>
+#include <boost/asio/co_spawn.hpp>
 #include <fmt/format.h>
+#include <spdlog/spdlog.h>
 
 namespace domus::block {
 
 Disk::Disk(backend::Device& device, Storages& storages, std::string journal, const std::string& figures)
-    : device_(device), storages_(storages), journal_(std::move(journal)), stats_(figures) {}
+    : device_(device), storages_(storages), journal_(std::move(journal)), stats_(figures),
+      unfollowed_(device.executor()) {}
 
 Disk::~Disk() {
     stop();
@@ -37,7 +41,7 @@ asio::awaitable<backend::Nodes> Disk::connect() {
     const Medium medium = storage_->medium();
     const unsigned info =
         (cdrom_ ? VDISK_CDROM : 0) | (removable_ ? VDISK_REMOVABLE : 0) | (medium.read_only ? VDISK_READONLY : 0);
-    backend::Nodes nodes{{"sectors", std::to_string(medium.bytes / sector_size)},
+    backend::Nodes nodes{{"sectors", sectors()},
                          {"sector-size", std::to_string(sector_size)},
                          {"physical-sector-size", std::to_string(storage_->physical_sector())},
                          {"info", std::to_string(info)}};
@@ -52,6 +56,10 @@ asio::awaitable<bool> Disk::resume() {
 
 /// Late writes must not land after those of the frontend's next life.
 asio::awaitable<void> Disk::disconnect() {
+    unfollow_.emit(asio::cancellation_type::terminal);
+    while (follows_) {
+        co_await unfollowed_.wait();
+    }
     const auto queues = queues_;
     stop();
     for (const auto& queue : queues) {
@@ -102,11 +110,47 @@ asio::awaitable<void> Disk::attach(bool resumed) {
         pages += all[i].pages.size();
         queues.push_back(std::make_shared<Queue>(device_, i, all[i], storage_, journal, counts_of(i), resumed));
     }
+    auto watch = co_await device_.store().watch(device_.id().path() + "/resize");
     queues_ = std::move(queues);
     stats_.level("grants").set(pages);
     for (const auto& queue : queues_) {
         queue->start();
     }
+    follows_ = true;
+    asio::co_spawn(device_.executor(), follow_size(std::move(watch)),
+                   asio::bind_cancellation_slot(unfollow_.slot(), [this](const std::exception_ptr&) {
+                       follows_ = false; // disconnected, or the store is lost, which ends the device
+                       unfollowed_.notify();
+                   }));
+}
+
+std::string Disk::sectors() const {
+    return std::to_string(storage_->medium().bytes / sector_size);
+}
+
+/// Somebody made the medium larger or smaller and wrote the node resize, which goes away when that is done.
+asio::awaitable<void> Disk::follow_size(std::shared_ptr<xenstore::Watch> watch) {
+    for (;;) {
+        co_await watch->next();
+        const auto asked = co_await device_.node("resize");
+        if (asked) {
+            co_await resize();
+        }
+    }
+}
+
+asio::awaitable<void> Disk::resize() {
+    backend::Nodes nodes;
+    try {
+        storage_->measure();
+        nodes.emplace_back("sectors", sectors());
+        nodes.emplace_back("resize-error", "");
+    } catch (const std::runtime_error& error) {
+        spdlog::error("{}: not resized: {}", device_.id().text(), error.what());
+        nodes.emplace_back("resize-error", error.what());
+    }
+    co_await device_.publish_again(std::move(nodes));
+    co_await device_.store().rm(device_.id().path() + "/resize");
 }
 
 /// A 32-bit guest's requests are laid out differently.

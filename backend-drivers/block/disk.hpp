@@ -6,9 +6,12 @@
 #include <string>
 #include <vector>
 
+#include <boost/asio/cancellation_signal.hpp>
+
 #include "backend-drivers/block/queue.hpp"
 #include "backend-drivers/block/storage.hpp"
 #include "backend-drivers/common/device.hpp"
+#include "backend-drivers/common/signal.hpp"
 #include "backend-drivers/common/stats.hpp"
 
 namespace domus::block {
@@ -34,6 +37,9 @@ private:
     asio::awaitable<std::vector<QueueNodes>> read_queues();
     asio::awaitable<QueueNodes> read_queue(std::string prefix, unsigned order, bool one_page);
     asio::awaitable<void> refuse_other_layouts();
+    asio::awaitable<void> follow_size(std::shared_ptr<xenstore::Watch> watch);
+    asio::awaitable<void> resize();
+    std::string sectors() const;
     Counts counts_of(unsigned number);
     void stop();
 
@@ -44,6 +50,9 @@ private:
     bool cdrom_ = false, removable_ = false;
     std::shared_ptr<Storage> storage_;
     std::vector<std::shared_ptr<Queue>> queues_;
+    bool follows_ = false; ///< follow_size() runs
+    asio::cancellation_signal unfollow_;
+    backend::Signal unfollowed_;
 };
 
 } // namespace domus::block

@@ -49,22 +49,6 @@ struct Facts {
     std::uint32_t granularity = page_size;
 };
 
-class FileStorage final : public Storage {
-public:
-    FileStorage(FileEngine& engine, File file, const Facts& facts)
-        : engine_(engine), file_(std::move(file)), facts_(facts) {}
-    Medium medium() const override { return facts_.medium; }
-    std::uint32_t physical_sector() const override { return facts_.physical; }
-    std::uint32_t discard_granularity() const override { return facts_.granularity; }
-    void start(Io& io) override { engine_.start(io, file_.descriptor); }
-    void submit() override { engine_.submit(); }
-
-private:
-    FileEngine& engine_;
-    File file_;
-    Facts facts_;
-};
-
 [[noreturn]] void refuse(const Spec& spec, const std::string& why) {
     throw std::runtime_error(fmt::format("disk {}: {}", spec.path, why));
 }
@@ -94,7 +78,7 @@ File open_best(const Spec& spec, bool device) {
     return File(::open(spec.path.c_str(), mode));
 }
 
-Facts measure(const Spec& spec, int file) {
+Facts measured(const Spec& spec, int file) {
     struct stat info {};
     if (::fstat(file, &info) != 0) {
         refuse(spec, std::strerror(errno));
@@ -124,6 +108,24 @@ Facts measure(const Spec& spec, int file) {
     return facts;
 }
 
+class FileStorage final : public Storage {
+public:
+    FileStorage(FileEngine& engine, File file, Spec spec)
+        : engine_(engine), file_(std::move(file)), spec_(std::move(spec)), facts_(measured(spec_, file_.descriptor)) {}
+    Medium medium() const override { return facts_.medium; }
+    void measure() override { facts_.medium.bytes = measured(spec_, file_.descriptor).medium.bytes; }
+    std::uint32_t physical_sector() const override { return facts_.physical; }
+    std::uint32_t discard_granularity() const override { return facts_.granularity; }
+    void start(Io& io) override { engine_.start(io, file_.descriptor); }
+    void submit() override { engine_.submit(); }
+
+private:
+    FileEngine& engine_;
+    File file_;
+    Spec spec_;
+    Facts facts_;
+};
+
 } // namespace
 
 boost::asio::awaitable<std::unique_ptr<Storage>> FileStorages::open(Spec spec) {
@@ -135,9 +137,8 @@ boost::asio::awaitable<std::unique_ptr<Storage>> FileStorages::open(Spec spec) {
         File file = there ? open_best(spec, S_ISBLK(info.st_mode)) : File();
         const bool opened = file.descriptor >= 0;
         if (opened && ::flock(file.descriptor, (spec.read_only ? LOCK_SH : LOCK_EX) | LOCK_NB) == 0) {
-            const Facts facts = measure(spec, file.descriptor);
             FileEngine& engine = in_memory(file.descriptor) ? in_place_ : *engine_;
-            co_return std::make_unique<FileStorage>(engine, std::move(file), facts);
+            co_return std::make_unique<FileStorage>(engine, std::move(file), std::move(spec));
         }
         const int error = errno;
         const bool busy = error == EWOULDBLOCK || error == EBUSY;

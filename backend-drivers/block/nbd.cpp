@@ -235,6 +235,7 @@ public:
     NbdStorage(std::shared_ptr<Client> client, Medium medium) : client_(std::move(client)), medium_(medium) {}
     ~NbdStorage() override { client_->stop(); }
     Medium medium() const override { return medium_; }
+    void measure() override { throw std::runtime_error("an NBD server says its size only once, when connecting"); }
     std::uint32_t physical_sector() const override { return client_->physical(); }
     std::uint32_t discard_granularity() const override { return page_size; }
     void start(Io& io) override { client_->start(io); }

@@ -29,6 +29,8 @@ class Storage {
 public:
     virtual ~Storage() = default; ///< only when every Io is done
     virtual Medium medium() const = 0;
+    /// Looks anew how large the medium is; medium() says it from now on. Throws std::runtime_error: it stays as it was.
+    virtual void measure() = 0;
     virtual std::uint32_t physical_sector() const = 0;
     virtual std::uint32_t discard_granularity() const = 0;
     /// Begins an operation that check() has passed. It is done when it would survive: a read has all its bytes, a

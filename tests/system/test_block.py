@@ -1,4 +1,4 @@
-"""Linux's blkfront on domus-blockd: data both ways, a full medium, unplugging, the daemon killed under load."""
+"""Linux's blkfront on domus-blockd: data both ways, a disk that grows, a full medium, unplugging, the daemon killed under load."""
 from harness.runner import only
 
 
@@ -18,6 +18,12 @@ def test_data_and_a_full_medium(dom0):
     dom0.in_guest("blk", "dd if=/dev/urandom of=/tmp/r bs=1M count=8 2>/dev/null; "
                          "dd if=/tmp/r of=/dev/xvda bs=1M seek=8 conv=fsync 2>/dev/null")
     assert dom0.in_guest("blk", "sha256sum </tmp/r").split()[0] == checksum(dom0, "/tmp/block.img", 8, 8)
+
+    dom0.ok("truncate -s 40M /tmp/block.img")
+    dom0.tool("block-resize blk xvda")
+    dom0.until("/usr/lib/domus/guest-run blk 10 '[ $(cat /sys/block/xvda/size) = 81920 ]'", 60)
+    dom0.in_guest("blk", "dd if=/tmp/r of=/dev/xvda bs=1M seek=32 conv=fsync 2>/dev/null")
+    assert dom0.in_guest("blk", "sha256sum </tmp/r").split()[0] == checksum(dom0, "/tmp/block.img", 32, 8)
 
     dom0.ok("mkdir -p /tmp/small; mount -t tmpfs -o size=2m none /tmp/small; truncate -s 8M /tmp/small/img")
     dom0.tool("block-attach blk /tmp/small/img,raw,xvdb,rw,backendtype=domus")

@@ -90,6 +90,19 @@ void add_detach(CLI::App& app, Context& context, const std::string& name, const 
     });
 }
 
+void add_resize(CLI::App& app, Context& context) {
+    CLI::App* verb =
+        add_verb(app, context, "block-resize", "Tell a guest the new size of a disk whose image has grown");
+    const auto words = add_words(verb);
+    verb->add_option("DEVICE", words->device, "Name (xvdb) or number; its disk has backendtype=domus")->required();
+    verb->callback([&context, words] {
+        proto::Request request;
+        request.mutable_block_resize()->set_domain(words->domain);
+        request.mutable_block_resize()->set_device(words->device);
+        context.print(context.call(request).done(), "");
+    });
+}
+
 void add_lists(CLI::App& app, Context& context) {
     CLI::App* block = add_verb(app, context, "block-list", "Disks of a guest");
     const auto disks = add_words(block);
@@ -114,6 +127,7 @@ void add_lists(CLI::App& app, Context& context) {
 
 void add_device_verbs(CLI::App& app, Context& context) {
     add_attach(app, context);
+    add_resize(app, context);
     add_detach(app, context, "block-detach", "Take a disk from a guest", &proto::Request::mutable_block_detach);
     add_detach(app, context, "network-detach", "Take a network card from a guest",
                &proto::Request::mutable_network_detach);

@@ -171,6 +171,12 @@ Answer block_detach(Dispatcher& d, const Request& request, engine::Progress) {
     co_return done();
 }
 
+Answer block_resize(Dispatcher& d, const Request& request, engine::Progress) {
+    const std::uint16_t domid = co_await d.engine.resolve(request.block_resize().domain());
+    co_await d.engine.blocks().resize(domid, request.block_resize().device());
+    co_return done();
+}
+
 Answer network_detach(Dispatcher& d, const Request& request, engine::Progress) {
     const auto& ask = request.network_detach();
     const std::uint16_t domid = co_await d.engine.resolve(ask.domain());
@@ -232,6 +238,7 @@ const std::map<Request::VerbCase, Handler> handlers = {
     {Request::kResolve, resolve},
     {Request::kBlockAttach, block_attach},
     {Request::kBlockDetach, block_detach},
+    {Request::kBlockResize, block_resize},
     {Request::kBlockList, block_list},
     {Request::kNetworkAttach, network_attach},
     {Request::kNetworkDetach, network_detach},

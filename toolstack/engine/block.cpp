@@ -7,6 +7,9 @@
 #include "toolstack/engine/undo.hpp"
 #include "toolstack/model/vdev.hpp"
 
+#include <boost/asio/steady_timer.hpp>
+#include <boost/asio/this_coro.hpp>
+#include <boost/asio/use_awaitable.hpp>
 #include <fmt/format.h>
 #include <stdexcept>
 
@@ -144,6 +147,35 @@ asio::awaitable<bool> Blocks::detach(DeviceId id, Closing how) {
     if (!gone)
         spdlog::warn("domain {}: {} is still open in dom0, it goes away with its last user", id.domid, *node);
     co_return true;
+}
+
+asio::awaitable<void> Blocks::resize(std::uint16_t domid, std::string device) {
+    const auto devid = co_await find(domid, device);
+    const DeviceId id{domid, devid};
+    const std::string kind = co_await backend_kind(store_, "vbd", id);
+    if (kind != "domus-vbd")
+        throw std::runtime_error(
+            fmt::format("disk {} of domain {} is served by dom0's kernel, which looks at sizes only "
+                        "when a guest connects; use backendtype=domus",
+                        device, domid));
+    const std::string back = backend_path(kind, id.domid, id.devid);
+    co_await store_.write(back + "/resize", "1"); // the backend takes it away when it has looked
+    asio::steady_timer timer(co_await asio::this_coro::executor);
+    const auto end = std::chrono::steady_clock::now() + patience_.backend;
+    for (;;) {
+        const auto waits = co_await store_.try_read(back + "/resize");
+        if (!waits)
+            break;
+        if (std::chrono::steady_clock::now() > end)
+            throw std::runtime_error(fmt::format("domus-blockd does not answer for disk {} of domain {}; is the guest "
+                                                 "connected to it? (domus block-list {})",
+                                                 device, domid, domid));
+        timer.expires_after(std::chrono::milliseconds(20));
+        co_await timer.async_wait(asio::use_awaitable);
+    }
+    const auto error = co_await store_.try_read(back + "/resize-error");
+    if (error && !error->empty())
+        throw std::runtime_error(*error);
 }
 
 asio::awaitable<std::vector<BlockState>> Blocks::list(std::uint16_t domid) {

@@ -36,6 +36,8 @@ public:
     /// Closes the disk, removes its nodes and waits until its loop device is gone. False, with everything left as it
     /// is, when the guest does not let go (Closing::ByGuest only).
     asio::awaitable<bool> detach(DeviceId id, Closing how);
+    /// Has the backend look how large the disk's medium is now and tell the guest. Throws what the backend says.
+    asio::awaitable<void> resize(std::uint16_t domid, std::string device);
     asio::awaitable<std::vector<BlockState>> list(std::uint16_t domid);
     /// The device named "xvda" or "51712". Throws when the guest has none of that name.
     asio::awaitable<DeviceId> find(std::uint16_t domid, std::string device);

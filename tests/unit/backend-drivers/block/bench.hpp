@@ -46,6 +46,12 @@ struct Memory {
 struct MemoryStorage final : Storage {
     explicit MemoryStorage(Memory& memory) : memory(memory) {}
     Medium medium() const override { return memory.medium; }
+    void measure() override {
+        if (memory.error != 0) {
+            throw std::runtime_error("cannot be measured");
+        }
+        memory.medium.bytes = memory.bytes.size();
+    }
     std::uint32_t physical_sector() const override { return 4096; }
     std::uint32_t discard_granularity() const override { return 4096; }
     void start(Io& io) override {

@@ -54,6 +54,22 @@ TEST_F(DiskTest, IndirectRequestsOfManyPages) {
     EXPECT_EQ(grants->page(data + 63)[4095], 64);
 }
 
+TEST_F(DiskTest, GrowsWhileItIsUsed) {
+    connect();
+    EXPECT_EQ(ask(request(BLKIF_OP_WRITE, 2048, data, 1)), BLKIF_RSP_ERROR);
+    medium().bytes.resize(2 << 20);
+    store.write(id.path() + "/resize", "1");
+    EXPECT_TRUE(until([&] { return !store.read(id.path() + "/resize"); }));
+    EXPECT_EQ(store.read(id.path() + "/sectors"), "4096");
+    EXPECT_EQ(store.read(id.path() + "/state"), "4");
+    EXPECT_EQ(ask(request(BLKIF_OP_WRITE, 2048, data, 2)), BLKIF_RSP_OKAY);
+    medium().error = EIO;
+    store.write(id.path() + "/resize", "1");
+    EXPECT_TRUE(until([&] { return !store.read(id.path() + "/resize"); }));
+    EXPECT_EQ(store.read(id.path() + "/sectors"), "4096");
+    EXPECT_EQ(store.read(id.path() + "/resize-error"), "cannot be measured");
+}
+
 TEST_F(DiskTest, ErrorsOfTheMediumReachTheGuest) {
     connect();
     medium().error = EIO;

@@ -119,6 +119,14 @@ TEST_P(FileTest, AFileThatBecameShorterIsAnError) {
     EXPECT_EQ(run(Kind::Read, 8 * page_size, page_size), -EIO);
 }
 
+TEST_P(FileTest, AFileThatBecameLongerIsMeasured) {
+    open();
+    std::filesystem::resize_file(path, 32 * page_size);
+    disk->measure();
+    EXPECT_EQ(disk->medium().bytes, 32 * page_size);
+    EXPECT_EQ(run(Kind::Write, 31 * page_size, page_size), 0);
+}
+
 TEST_P(FileTest, AnotherProcessMustHaveLetGo) {
     const int other = ::open(path.c_str(), O_RDWR | O_CLOEXEC);
     ASSERT_EQ(::flock(other, LOCK_EX), 0);
