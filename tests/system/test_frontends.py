@@ -90,6 +90,23 @@ def test_linux_backend_is_taken_away_under_load(dom0):
     dom0.ok(f"losetup -d {device}")
 
 
+@long
+@only(tools="domus")
+def test_a_queue_for_each_cpu_under_load(dom0):
+    """Guests of two and four virtual CPUs write from all of them at once, on both backends."""
+    for round in range(4):
+        cpus, backend = (2, 4)[round % 2], (OUR_BACKEND, "")[round // 2]
+        start(dom0, "many", vcpus=cpus, disk=[entry(dom0.disk("/tmp/fe-a.disk", 24), "xvda", backend)])
+        # Linux's offers as many queues as dom0 has processors.
+        queues = min(cpus, 4 if backend else int(dom0.ok("nproc")))
+        assert int(dom0.in_guest("many", "ls /sys/block/xvda/mq | wc -l")) == queues
+        dom0.in_guest("many", "dd if=/dev/urandom of=/tmp/p bs=1M count=4 2>/dev/null; for i in 0 1 2 3; do "
+                      "dd if=/tmp/p of=/dev/xvda bs=16k seek=$((i * 256)) conv=fsync,notrunc 2>/dev/null & done; wait", 120)
+        for i in range(4):
+            assert sum_of(dom0, "many", "/tmp/p", 0, 4) == dom0_sum(dom0, "/tmp/fe-a.disk", i * 4, 4)
+        destroy(dom0, "many")
+
+
 def test_a_disk_in_use_goes_when_its_last_user_is_gone(dom0):
     first, second = dom0.disk("/tmp/fe-a.disk", 16), dom0.disk("/tmp/fe-b.disk", 8)
     start(dom0, "busy", disk=[entry(first, "xvda"), entry(second, "xvdb")])
