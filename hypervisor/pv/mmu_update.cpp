@@ -69,28 +69,30 @@ private:
     FrameType type_ = FrameType::None;
 };
 
-Result<void> write_entry(Call& call, const Parties& parties, OpenTable& table, const mmu_update_t& request) {
+// `tables` owns the table, `from` what it may map.
+Result<void> write_entry(Call& call, Domain& tables, const DataOwner& from, OpenTable& table,
+                         const mmu_update_t& request) {
     const u64 address = request.ptr & ~u64{3};
     if (address % sizeof(u64) != 0)
         return Err::Inval;
     const EntryWrite write{frame_of(Maddr(address)), static_cast<u32>((address & page_mask) / sizeof(u64)), request.val,
                            (request.ptr & 3) == MMU_PT_UPDATE_PRESERVE_AD ? AccessBits::Keep : AccessBits::Replace};
-    TRY(table.open(write.table, *parties.tables));
+    TRY(table.open(write.table, tables));
     if (table.type() == FrameType::L1) [[likely]]
-        return write_l1(write, parties.data_owner(), call.domain);
+        return write_l1(write, from, call.domain);
     if (table.type() == FrameType::Writable) {
         arch::write_entry(write.table, write.index, write.value);
         return {};
     }
     if (!is_table(table.type()))
         return Err::Inval;
-    return write_upper(call.vcpu, write, table.type(), *parties.tables);
+    return write_upper(call.vcpu, write, table.type(), tables);
 }
 
 // ISOLATION, memory operations: only frames of the named domain get a new place in the machine-to-phys table.
-Result<void> write_machphys(const Parties& parties, const mmu_update_t& request) {
+Result<void> write_machphys(const Domain* owner, const mmu_update_t& request) {
     const Mfn mfn = frame_of(Maddr(request.ptr));
-    if (!parties.data || !get_frame(mfn, *parties.data))
+    if (!owner || !get_frame(mfn, *owner))
         return Err::Inval;
     arch::write_m2p(mfn, request.val);
     put_frame(mfn);
@@ -99,8 +101,8 @@ Result<void> write_machphys(const Parties& parties, const mmu_update_t& request)
 
 Result<void> apply(Call& call, const Parties& parties, OpenTable& table, const mmu_update_t& request) {
     if ((request.ptr & 3) == MMU_MACHPHYS_UPDATE)
-        return write_machphys(parties, request);
-    return write_entry(call, parties, table, request);
+        return write_machphys(parties.data ? &*parties.data : nullptr, request);
+    return write_entry(call, *parties.tables, parties.data_owner(), table, request);
 }
 
 // Requests are copied in groups; a group that reaches beyond readable memory is read one by one, so that the count of
@@ -141,10 +143,27 @@ Result<void> run(Call& call, const Parties& parties, GuestPtr<mmu_update_t> list
     return {};
 }
 
+// What a kernel does at each page fault of its users: no domain to be looked up, no list.
+Result<i64> update_one_of_own(Call& call, GuestPtr<mmu_update_t> list) {
+    const mmu_update_t request = TRY(copy_in(list));
+    if ((request.ptr & 3) == MMU_MACHPHYS_UPDATE) {
+        TRY(write_machphys(&call.domain, request));
+    } else {
+        OpenTable table(call.vcpu);
+        TRY(write_entry(call, call.domain, own_frames(call.domain), table, request));
+    }
+    count(call.domain, Count::PteUpdates);
+    if (call.vcpu.pv.unfinished_table != invalid_mfn)
+        return call.resume_later(list.at(1).address, resumed_bit); // a list of none: only what was left is finished
+    return i64{0};
+}
+
 } // namespace
 
 Result<i64> mmu_update(Call& call, GuestPtr<mmu_update_t> list, u32 raw_count, GuestPtr<u32> done_out, u32 foreign) {
     TRY(finish_table(call.vcpu));
+    if (raw_count == 1 && foreign == DOMID_SELF && done_out.is_null())
+        return update_one_of_own(call, list);
     Batch batch = TRY(Batch::start(raw_count, done_out));
     const Parties parties = TRY(parties_of(call.domain, foreign));
     const auto result = run(call, parties, list, batch);

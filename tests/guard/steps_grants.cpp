@@ -130,10 +130,10 @@ void World::note_mapped(u64 at) {
     if (granter == slots || op.ref < first_ref || op.ref >= first_ref + refs)
         return model_.fail("a grant was mapped that nobody made");
     // The frame is decided by the first use; the entry may say something else by now. A use in force is one that some
-    // handle stands for.
+    // handle stands for; those of a domain that dies go before it does.
     u64 frame = 0;
     for (const auto& [key, held] : held_) {
-        if (held.granter == granter && held.ref == op.ref)
+        if (held.granter == granter && held.ref == op.ref && !slots_[key.first].dying)
             frame = held.frame;
     }
     const auto& entry = reinterpret_cast<const grant_entry_v1_t*>(m_.frame(slots_[granter].grant_frame))[op.ref];
