@@ -19,8 +19,8 @@ MUTANTS = {
                               "if (entry::is_writable(value) && value == 1) {"),
     "old_entry_keeps_references": (PV + "mmu_entry.cpp",
                                    "    if (entry::is_present(old))\n        drop_target(old);\n    return {};\n}\n\n"
-                                   "Result<void> write_upper",
-                                   "    return {};\n}\n\nResult<void> write_upper"),
+                                   "u64 settle_l1",
+                                   "    return {};\n}\n\nu64 settle_l1"),
     "hypervisor_slot_open": (PV + "mmu_entry.cpp", "if (level == FrameType::L4 && is_hypervisor_slot(write.index))",
                              "if (level == FrameType::L4 && write.index == 256)"),
     "last_entry_unchecked": (PV + "page_types.cpp",

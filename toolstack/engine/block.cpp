@@ -150,15 +150,14 @@ asio::awaitable<bool> Blocks::detach(DeviceId id, Closing how) {
 }
 
 asio::awaitable<void> Blocks::resize(std::uint16_t domid, std::string device) {
-    const auto devid = co_await find(domid, device);
-    const DeviceId id{domid, devid};
+    const DeviceId id = co_await find(domid, device);
     const std::string kind = co_await backend_kind(store_, "vbd", id);
     if (kind != "domus-vbd")
         throw std::runtime_error(
             fmt::format("disk {} of domain {} is served by dom0's kernel, which looks at sizes only "
                         "when a guest connects; use backendtype=domus",
                         device, domid));
-    const std::string back = backend_path(kind, id.domid, id.devid);
+    const std::string back = backend_path(kind, id);
     co_await store_.write(back + "/resize", "1"); // the backend takes it away when it has looked
     asio::steady_timer timer(co_await asio::this_coro::executor);
     const auto end = std::chrono::steady_clock::now() + patience_.backend;

@@ -38,6 +38,7 @@ const std::vector<Verb> verbs = {
     {"config-check", {"FILE", "SETTING"}, false},
     {"block-attach", {"DOMAIN", "DISK"}},
     {"block-detach", {"DOMAIN", "DEVICE", "--force"}},
+    {"block-resize", {"DOMAIN", "DEVICE"}},
     {"block-list", {"DOMAIN"}},
     {"network-attach", {"DOMAIN", "VIF"}},
     {"network-detach", {"DOMAIN", "DEVICE", "--force"}},

@@ -215,6 +215,8 @@ bool has_pending_event(const Vcpu& vcpu) {
     return vcpu.info->evtchn_upcall_pending && !vcpu.info->evtchn_upcall_mask;
 }
 
+constinit std::atomic<u32> unhooked_tables{0}; // no page tables here
+void prepare_copy_slowly(u64, usize) {}
 constinit std::atomic<Domain*> unreferenced_domains{nullptr};
 void free_unreferenced_domains() {}
 void put_domain(Domain&) {}
