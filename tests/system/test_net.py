@@ -53,7 +53,7 @@ def test_a_foreign_address_and_plugging(dom0):
     destroy(dom0, "plug")
 
 
-@long  # docs/driver-domains.md: at times the driver domain does not see its new device
+@long
 @only(tools="domus")
 def test_a_card_served_by_another_guest(dom0):
     """A driver domain: domus-netd in a guest serves another one's card. It dies, comes back, and ends."""

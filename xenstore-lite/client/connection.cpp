@@ -221,8 +221,12 @@ void Connection::receive(wire::Message message) {
         return;
     }
     auto found = pending_.find(message.req_id);
-    if (found == pending_.end() && device_.is_open()) {
-        found = answered_without_number(message.type);
+    if (device_.is_open()) {
+        if (found == pending_.end()) {
+            found = answered_without_number(message.type);
+        }
+        device_waits_ = false;
+        send({}); // the next one
     }
     if (found == pending_.end()) {
         if (message.type == XS_TRANSACTION_START) { // nobody waits any more: do not leave it open

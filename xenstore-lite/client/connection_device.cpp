@@ -2,7 +2,10 @@
 // the daemon's socket, with differences that end here. Part of Connection, see connection.hpp.
 //   - One message for each write(2): what stands behind a whole message in the same write is lost.
 //   - It is never "writable" for poll(2), and never full: a write is tried at once.
-//   - Requests to watch are answered by the kernel itself, without the request's number.
+//   - Requests to watch are answered by the kernel itself, without the request's number, and inside write(2): the
+//   thread
+//     that would hand on the answer to an earlier request then waits for that write, and the write for the thread. So
+//     there is one request at a time.
 #include "xenstore-lite/client/connection.hpp"
 
 #include <boost/asio/as_tuple.hpp>
@@ -36,14 +39,16 @@ bool Connection::open_device() {
 }
 
 asio::awaitable<void> Connection::write_device() {
-    while (outbox_.size() >= sizeof(xsd_sockmsg) && device_.is_open()) {
+    while (outbox_.size() >= sizeof(xsd_sockmsg) && device_.is_open() && !device_waits_) {
         xsd_sockmsg header;
         std::memcpy(&header, outbox_.data(), sizeof header);
         const std::string message = outbox_.substr(0, sizeof header + header.len);
         outbox_.erase(0, message.size());
+        device_waits_ = true;
         const auto [error, count] =
             co_await asio::async_write(device_, asio::buffer(message), asio::as_tuple(asio::use_awaitable));
         if (error) { // the kernel refuses this one message: that is its answer
+            device_waits_ = false;
             const auto found = pending_.find(header.req_id);
             if (found != pending_.end()) {
                 finish(*found->second, error.value(), {});

@@ -4,12 +4,15 @@
 
 #include <boost/asio/as_tuple.hpp>
 #include <boost/asio/co_spawn.hpp>
+#include <boost/asio/detached.hpp>
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/posix/stream_descriptor.hpp>
+#include <boost/asio/steady_timer.hpp>
 #include <boost/asio/use_awaitable.hpp>
 #include <boost/asio/write.hpp>
 #include <gtest/gtest.h>
 #include <pty.h>
+#include <sys/ioctl.h>
 #include <termios.h>
 #include <unistd.h>
 
@@ -27,6 +30,7 @@ struct DeviceTest : testing::Test {
     std::string path;
     int kept = -1; // the device's end stays open: a terminal whose last user goes is hung up
     std::vector<std::uint32_t> numbers;
+    bool overlapped = false; // a request came before the one ahead of it was answered
 
     DeviceTest() {
         int master = -1;
@@ -45,6 +49,10 @@ struct DeviceTest : testing::Test {
         const std::string bytes = wire::encode(message);
         co_await asio::async_write(kernel, asio::buffer(bytes), asio::use_awaitable);
     }
+    asio::awaitable<void> pause() {
+        asio::steady_timer timer(io, std::chrono::milliseconds(5));
+        co_await timer.async_wait(asio::use_awaitable);
+    }
     asio::awaitable<void> serve() {
         wire::Decoder decoder;
         std::array<char, 4096> buffer;
@@ -56,6 +64,12 @@ struct DeviceTest : testing::Test {
             }
             decoder.feed({buffer.data(), count});
             while (const auto request = decoder.next()) {
+                // Linux answers a request to watch inside write(2), and until then no other answer of this file gets
+                // through: a request before it that is still unanswered stops both for ever.
+                co_await pause();
+                int more = 0;
+                ::ioctl(kernel.native_handle(), FIONREAD, &more);
+                overlapped = overlapped || more > 0 || !decoder.partial().empty();
                 wire::Message answer{request->type, request->req_id, 0, "value"};
                 numbers.push_back(request->req_id);
                 if (request->type == XS_WATCH) {
@@ -95,6 +109,30 @@ TEST_F(DeviceTest, RequestsAndWatches) {
         EXPECT_EQ(again, "value");
     });
     EXPECT_GE(numbers.size(), 3u);
+}
+
+TEST_F(DeviceTest, OneRequestAtATime) {
+    run([&]() -> asio::awaitable<void> {
+        const auto client = co_await Client::connect(path);
+        int left = 8;
+        for (int i = 0; i < 8; ++i) {
+            asio::co_spawn(
+                io,
+                [&, i]() -> asio::awaitable<void> {
+                    if (i % 2 == 0) {
+                        co_await client->read("node");
+                    } else {
+                        co_await client->watch("backend");
+                    }
+                    --left;
+                },
+                asio::detached);
+        }
+        while (left > 0) {
+            co_await pause();
+        }
+    });
+    EXPECT_FALSE(overlapped);
 }
 
 } // namespace
