@@ -37,16 +37,22 @@ std::optional<EntryPlace> walk_to_l2(u64 root, Vaddr address) {
     return EntryPlace{table, entry_index(address, FrameType::L2)};
 }
 
-Result<void> open_l1(const EntryPlace& place, const Domain& owner) {
-    if (!get_frame(place.table, owner))
-        return Err::Inval;
-    auto type = get_present_type(place.table);
-    if (type && type.value() == FrameType::L1)
-        return {};
+bool hold_table(Mfn table, FrameType level, const Domain& owner) {
+    if (!get_frame(table, owner))
+        return false;
+    const auto type = get_present_type(table);
+    if (type && type.value() == level)
+        return true;
     if (type)
-        put_type(place.table);
-    put_frame(place.table);
-    return Err::Inval;
+        put_type(table);
+    put_frame(table);
+    return false;
+}
+
+Result<void> open_l1(const EntryPlace& place, const Domain& owner) {
+    if (!hold_table(place.table, FrameType::L1, owner))
+        return Err::Inval;
+    return {};
 }
 
 void close_l1(const EntryPlace& place) {

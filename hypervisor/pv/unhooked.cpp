@@ -94,28 +94,16 @@ private:
     u32 tables_left_ = 24;
 };
 
-bool hold(Mfn table, FrameType level, const Domain& owner) {
-    if (!get_frame(table, owner))
-        return false;
-    const auto type = get_present_type(table);
-    if (type && type.value() == level)
-        return true;
-    if (type)
-        put_type(table);
-    put_frame(table);
-    return false;
-}
-
 // The hook, its table held as an L2. Tables follow each other: it is likely right behind the last one.
 std::optional<EntryPlace> find_hook(Vcpu& vcpu, Mfn table) {
     PvState& pv = vcpu.pv;
-    if (pv.last_hook_table != invalid_mfn && hold(pv.last_hook_table, FrameType::L2, vcpu.domain)) {
+    if (pv.last_hook_table != invalid_mfn && hold_table(pv.last_hook_table, FrameType::L2, vcpu.domain)) {
         if (const auto index = index_of(pv.last_hook_table, table, pv.last_hook_index))
             return EntryPlace{pv.last_hook_table, *index};
         put_table(vcpu, pv.last_hook_table);
     }
     const auto found = Search(table).below(frame_of(Maddr(pv.kernel_root)), FrameType::L4);
-    if (!found || !hold(found->table, FrameType::L2, vcpu.domain))
+    if (!found || !hold_table(found->table, FrameType::L2, vcpu.domain))
         return std::nullopt;
     return found;
 }

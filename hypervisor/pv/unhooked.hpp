@@ -10,6 +10,7 @@
 //   - a fault in the range it maps, and a copy to or from the guest there;
 //   - any hypercall but mmu_update and iret, and an mmu_update of itself or of any L2..L4;
 //   - a stray write to any other table;
+//   - the CPU's turn to another vcpu (so a paused or sleeping domain never has one out);
 //   - the domain's death.
 // Then only the entries that changed cost something. An entry that is refused becomes empty, and the log says so: the
 // store that put it there is long over. The guest loses nothing that mmu_update would have let it do.

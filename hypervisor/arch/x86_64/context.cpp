@@ -16,6 +16,7 @@
 #include "hypervisor/core/sched.hpp"
 #include "hypervisor/core/teardown.hpp"
 #include "hypervisor/core/timer.hpp"
+#include "hypervisor/pv/unhooked.hpp"
 
 extern "C" {
 bool load_selector_ds(domus::u16);
@@ -98,6 +99,7 @@ void switch_to(Vcpu& to) {
     Vcpu& from = *cpu.current;
     if (&from == &to)
         return;
+    bring_back_if_any(from.domain); // while one is out, every domain's crossings take the long way
     leave(from);
     cpu.current = &to;
     enter(to);

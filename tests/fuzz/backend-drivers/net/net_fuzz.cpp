@@ -4,40 +4,15 @@
 #include <cstdlib>
 #include <cstring>
 
+#include "tests/fuzz/backend-drivers/input.hpp"
 #include "tests/unit/backend-drivers/net/frontend.hpp"
 
 namespace {
 using namespace domus::net;
 using namespace domus::net::test;
 
-void demand(bool holds) {
-    if (!holds) {
-        std::abort();
-    }
-}
-
-/// The input, used up from the front; zeros when it has run out.
-class Input {
-public:
-    Input(const std::uint8_t* data, std::size_t size) : data_(data), size_(size) {}
-    bool left() const { return size_ != 0; }
-    void fill(void* to, std::size_t size) {
-        const std::size_t count = std::min(size, size_);
-        std::memset(to, 0, size);
-        std::memcpy(to, data_, count);
-        data_ += count;
-        size_ -= count;
-    }
-    std::uint8_t byte() {
-        std::uint8_t value = 0;
-        fill(&value, 1);
-        return value;
-    }
-
-private:
-    const std::uint8_t* data_;
-    std::size_t size_;
-};
+using domus::fuzz::demand;
+using domus::fuzz::Input;
 
 /// Grants whose pages change whenever they are copied, as another vcpu of the guest could do it.
 struct WildGrants : FakeGrants {
