@@ -13,13 +13,7 @@ namespace {
 
 asio::awaitable<std::vector<std::uint32_t>> numbered_children(xenstore::Client& store, std::string path) {
     std::vector<std::uint32_t> numbers;
-    std::vector<std::string> names;
-    try {
-        names = co_await store.directory(path);
-    } catch (const boost::system::system_error& e) {
-        if (e.code().value() != ENOENT)
-            throw;
-    }
+    const auto names = co_await children_of(store, path);
     for (const auto& name : names)
         if (const auto number = to_number(name))
             numbers.push_back(*number);

@@ -43,13 +43,7 @@ bool is_feature(const std::string& name) {
 
 asio::awaitable<std::vector<Feature>> features_in(xenstore::Client& store, std::string path) {
     std::vector<Feature> out;
-    std::vector<std::string> names;
-    try {
-        names = co_await store.directory(path);
-    } catch (const boost::system::system_error& e) {
-        if (e.code().value() != ENOENT)
-            throw;
-    }
+    auto names = co_await children_of(store, path);
     std::sort(names.begin(), names.end());
     for (const auto& name : names) {
         if (!is_feature(name))

@@ -28,6 +28,16 @@ std::string frontend_path(std::string_view kind, std::uint16_t domid, std::uint3
     return fmt::format("/local/domain/{}/device/{}/{}", domid, kind, devid);
 }
 
+asio::awaitable<std::vector<std::string>> children_of(xenstore::Client& store, std::string path) {
+    try {
+        co_return co_await store.directory(path);
+    } catch (const boost::system::system_error& e) {
+        if (e.code().value() != ENOENT)
+            throw;
+    }
+    co_return std::vector<std::string>{};
+}
+
 std::optional<std::uint32_t> to_number(std::string_view text) {
     std::uint64_t value = 0;
     if (text.empty() || text.size() > 10)

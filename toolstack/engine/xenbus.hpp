@@ -10,6 +10,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 namespace domus::engine {
 
@@ -35,6 +36,9 @@ std::string domain_path(std::uint16_t domid);
 /// `where`: the domain of the backend.
 std::string backend_path(std::string_view kind, std::uint16_t domid, std::uint32_t devid, std::uint16_t where = 0);
 std::string frontend_path(std::string_view kind, std::uint16_t domid, std::uint32_t devid);
+
+/// Names of the nodes below `path`; none when it does not exist.
+asio::awaitable<std::vector<std::string>> children_of(xenstore::Client& store, std::string path);
 
 /// An unsigned decimal number, or nothing when `text` is anything else.
 std::optional<std::uint32_t> to_number(std::string_view text);
