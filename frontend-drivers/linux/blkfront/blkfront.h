@@ -2,8 +2,8 @@
 /*
  * What the files of domus-blkfront share: a disk, its rings, a request on its way.
  *
- * main.c      states of the connection, module
- * connect.c   rings and event channels: made, published, torn down; requests in flight are kept
+ * main.c      the disk on the bus: from probe to unplug; module
+ * connect.c   rings: made, published, torn down; requests in flight are kept
  * disk.c      what the block layer sees: capacity, limits, name
  * request.c   block layer -> ring
  * response.c  ring -> block layer
@@ -14,43 +14,30 @@
 #include <linux/blk-mq.h>
 #include <linux/blkdev.h>
 #include <linux/kref.h>
-#include <linux/mutex.h>
 #include <linux/scatterlist.h>
-#include <linux/workqueue.h>
-#include <xen/events.h>
-#include <xen/grant_table.h>
 #include <xen/interface/io/blkif.h>
-#include <xen/page.h>
 
 #include "../common.h"
 
 /* Descriptors of an indirect request stand in one page. */
 #define DBLK_MAX_SEGMENTS (PAGE_SIZE / sizeof(struct blkif_request_segment))
 
-/* A page the backend may reach. */
-struct dblk_grant {
-	grant_ref_t ref;
-	struct page *page;
-};
-
-/* A request on its way; behind every struct request. Belongs to whoever owns the request. */
+/*
+ * A request on its way; behind every struct request. Belongs to whoever owns the request, and while
+ * `busy` to the ring: then the backend owes an answer.
+ */
 struct dblk_cmd {
 	struct dblk_ring *ring;
 	struct dblk_cmd *next; /* in the list of those just answered */
 	blk_status_t status;
-	bool copied;		    /* the data stands in pages of the pool */
-	unsigned int bytes;	    /* how much of the request this message carries */
-	unsigned int nr;	    /* entries of sg and grant in use */
-	struct dblk_grant indirect; /* page of descriptors, or no page */
-	struct scatterlist *sg;
-	struct dblk_grant *grant;
-};
-
-/* A message the backend owes an answer to. */
-struct dblk_slot {
-	struct request *rq; /* NULL: free */
 	u8 operation;
-	u16 next; /* free list */
+	bool busy;
+	bool copied;		      /* the data stands in pages of the pool */
+	unsigned int bytes;	      /* how much of the request this message carries */
+	unsigned int nr;	      /* entries of sg and buffer in use */
+	struct domus_buffer indirect; /* page of descriptors, or no page */
+	struct scatterlist *sg;
+	struct domus_buffer *buffer;
 };
 
 /*
@@ -66,31 +53,25 @@ struct dblk_ring {
 	spinlock_t lock;
 	struct blkif_front_ring ring;
 	bool broken; /* the backend broke the rules: never look at the ring again */
-	struct dblk_slot *slot;
-	u16 free;	   /* first free slot, or the number of slots */
-	unsigned int busy; /* messages whose grants are out */
 
 	/*
 	 * Pages granted once and for as long as the ring lives: copies of data, and indirect
 	 * descriptors.
 	 */
-	struct dblk_grant *pool;
+	struct domus_buffer *pool;
 	unsigned int pooled; /* pages lying in the pool */
 	unsigned int made;   /* pages lying there or in use */
 	unsigned int limit;
 };
 
-/* One disk. Lock: `mutex` for the state of the connection; requests run under their ring's lock. */
+/* One disk. Lock: front.mutex for the state; requests run under their ring's lock. */
 struct dblk {
+	struct domus_front front;
 	struct kref ref; /* the device on the bus, and the disk */
-	struct xenbus_device *xb;
-	struct mutex mutex;
 	struct work_struct unplug_work;
-	struct work_struct broken_work;
 	blkif_vdev_t handle;
 
-	struct dblk_ring *ring; /* NULL: no connection */
-	unsigned int nr_rings;
+	struct dblk_ring *ring; /* front.nr_queues of them; NULL: no connection */
 	unsigned int ring_pages;
 	bool persistent;
 	bool flush, barrier, discard, secure;
@@ -101,9 +82,12 @@ struct dblk {
 	unsigned int cmd_segments; /* what a request has room for */
 	atomic_t users;
 	bool paused; /* the queue is quiesced because there is no backend */
-	bool unplug; /* to be removed when its last user is gone */
-	bool dead;   /* never again: requests fail */
 };
+
+static inline struct dblk *to_dblk(struct domus_front *front)
+{
+	return container_of(front, struct dblk, front);
+}
 
 static inline unsigned int dblk_ring_size(const struct dblk *dev)
 {
@@ -115,13 +99,16 @@ void dblk_put(struct dblk *dev);
 
 /* connect.c */
 extern bool dblk_persistent;
-int dblk_publish(struct dblk *dev);
+int dblk_make_rings(struct domus_front *front);
+int dblk_write_features(struct domus_front *front, struct xenbus_transaction tx);
+int dblk_write_ring(struct domus_front *front, unsigned int queue, struct xenbus_transaction tx,
+		    const char *folder);
 void dblk_hide_rings(struct dblk *dev);
-void dblk_disconnect(struct dblk *dev);
+void dblk_disconnect(struct domus_front *front);
 
 /* disk.c */
 int dblk_read_features(struct dblk *dev);
-void dblk_read_size(struct dblk *dev);
+void dblk_read_size(struct domus_front *front);
 int dblk_create_disk(struct dblk *dev);
 void dblk_destroy_disk(struct dblk *dev);
 void dblk_apply_limits(struct dblk *dev);
@@ -131,8 +118,6 @@ void dblk_run(struct dblk *dev);
 /* request.c */
 extern const struct blk_mq_ops dblk_mq_ops;
 void dblk_release(struct dblk_ring *ring, struct dblk_cmd *cmd);
-void dblk_end_access(struct dblk_grant *grant);
-unsigned int dblk_cmd_size(unsigned int segments);
 
 /* response.c */
 irqreturn_t dblk_interrupt(int irq, void *data);

@@ -18,7 +18,7 @@ MODULE_PARM_DESC(max_segments, "pieces of a request at most, each up to a page (
  */
 int dblk_read_features(struct dblk *dev)
 {
-	const char *backend = dev->xb->otherend;
+	const char *backend = dev->front.xb->otherend;
 	unsigned int segments = xenbus_read_unsigned(backend, "feature-max-indirect-segments", 0);
 
 	segments = min3(segments, max_segments, (unsigned int)DBLK_MAX_SEGMENTS);
@@ -35,19 +35,20 @@ int dblk_read_features(struct dblk *dev)
 }
 
 /* The capacity in sectors of 512 bytes, whatever the disk's own sector is; also when it changed. */
-void dblk_read_size(struct dblk *dev)
+void dblk_read_size(struct domus_front *front)
 {
+	struct dblk *dev = to_dblk(front);
 	unsigned long long sectors;
 
-	if (xenbus_scanf(XBT_NIL, dev->xb->otherend, "sectors", "%llu", &sectors) != 1)
+	if (xenbus_scanf(XBT_NIL, front->xb->otherend, "sectors", "%llu", &sectors) != 1)
 		return;
 	if (set_capacity_and_notify(dev->disk, sectors))
-		dev_info(&dev->xb->dev, "%s has %llu sectors\n", dev->disk->disk_name, sectors);
+		dev_info(&front->xb->dev, "%s has %llu sectors\n", dev->disk->disk_name, sectors);
 }
 
 static unsigned int read_sector_size(struct dblk *dev, const char *node, unsigned int fallback)
 {
-	unsigned int size = xenbus_read_unsigned(dev->xb->otherend, node, fallback);
+	unsigned int size = xenbus_read_unsigned(dev->front.xb->otherend, node, fallback);
 
 	return size >= SECTOR_SIZE && size <= PAGE_SIZE && is_power_of_2(size) ? size : fallback;
 }
@@ -57,7 +58,7 @@ static unsigned int read_sector_size(struct dblk *dev, const char *node, unsigne
 void dblk_apply_limits(struct dblk *dev)
 {
 	struct request_queue *q = dev->disk->queue;
-	const char *backend = dev->xb->otherend;
+	const char *backend = dev->front.xb->otherend;
 	unsigned int sector = read_sector_size(dev, "sector-size", SECTOR_SIZE);
 	unsigned int discards = dev->discard ? UINT_MAX : 0;
 
@@ -94,7 +95,7 @@ static void disk_release(struct gendisk *disk, fmode_t mode)
 {
 	struct dblk *dev = disk->private_data;
 
-	if (atomic_dec_and_test(&dev->users) && READ_ONCE(dev->unplug))
+	if (atomic_dec_and_test(&dev->users) && READ_ONCE(dev->front.unplugged))
 		schedule_work(&dev->unplug_work);
 }
 
@@ -110,18 +111,6 @@ static const struct block_device_operations disk_ops = {
 	.free_disk = disk_free,
 };
 
-/* 0: a, 25: z, 26: aa */
-static int append_letters(char *name, size_t room, unsigned int disk)
-{
-	char letters[8];
-	int i = sizeof(letters) - 1;
-
-	letters[i] = 0;
-	for (disk++; disk && i; disk /= 26)
-		letters[--i] = 'a' + --disk % 26;
-	return strlcat(name, letters + i, room) < room ? 0 : -EINVAL;
-}
-
 /*
  * The name by the device's number, which is its name in the store as well: a number of xvd, the
  * extended numbering for more than 16 of them, or one of the old IDE and SCSI numbers. A number can
@@ -129,49 +118,50 @@ static int append_letters(char *name, size_t room, unsigned int disk)
  */
 static int name_disk(struct gendisk *disk, unsigned int number)
 {
-	unsigned int index, partition;
-	char digits[8];
-	int err;
+	unsigned int major = number >> 8, bits = 4, index = 0, partition;
+	char letters[8] = "", digits[8] = "";
+	int i = sizeof(letters) - 1;
 
-	if (number & (1U << 28)) {
-		index = (number & 0xfffffff) >> 8;
-		partition = number & 0xff;
-	} else if (number >> 8 == XENVBD_MAJOR || number >> 8 == SCSI_DISK0_MAJOR) {
-		index = (number & 0xff) >> 4;
-		partition = number & 0xf;
-	} else if (number >> 8 == IDE0_MAJOR || number >> 8 == IDE1_MAJOR) {
-		index = ((number & 0xff) >> 6) + (number >> 8 == IDE1_MAJOR ? 2 : 0);
-		partition = number & 0x3f;
-	} else {
+	if (number & (1U << 28))
+		bits = 8;
+	else if (major == IDE0_MAJOR || major == IDE1_MAJOR)
+		bits = 6;
+	else if (major != XENVBD_MAJOR && major != SCSI_DISK0_MAJOR)
 		return -EINVAL;
-	}
-	strscpy(disk->disk_name, "xvd", sizeof(disk->disk_name));
-	err = append_letters(disk->disk_name, sizeof(disk->disk_name), index);
-	if (!err && partition) {
+	if (major == IDE1_MAJOR)
+		index = 2;
+	index += (number & (bits == 8 ? 0xfffffff : 0xff)) >> bits;
+	partition = number & ((1U << bits) - 1);
+	/* 0: a, 25: z, 26: aa */
+	for (index++; index; index /= 26)
+		letters[--i] = 'a' + --index % 26;
+	if (partition) {
 		snprintf(digits, sizeof(digits), "%u", partition);
-		strlcat(disk->disk_name, digits, sizeof(disk->disk_name));
 		disk->flags |= GENHD_FL_NO_PART;
 	}
-	return err;
+	snprintf(disk->disk_name, sizeof(disk->disk_name), "xvd%s%s", letters + i, digits);
+	return 0;
 }
 
 /* The disk appears, with the connection standing: its partitions are read at once. */
 int dblk_create_disk(struct dblk *dev)
 {
-	unsigned int info = xenbus_read_unsigned(dev->xb->otherend, "info", 0);
+	unsigned int info = xenbus_read_unsigned(dev->front.xb->otherend, "info", 0);
 	unsigned int number;
 	int err;
 
-	if (xenbus_scanf(XBT_NIL, dev->xb->nodename, "virtual-device", "%u", &number) != 1)
+	if (xenbus_scanf(XBT_NIL, dev->front.xb->nodename, "virtual-device", "%u", &number) != 1)
 		return -ENOENT;
 	dev->handle = number;
 	dev->cmd_segments = dev->max_segments;
 	dev->tags = (struct blk_mq_tag_set){
 		.ops = &dblk_mq_ops,
-		.nr_hw_queues = dev->nr_rings,
+		.nr_hw_queues = dev->front.nr_queues,
 		.queue_depth = dblk_ring_size(dev),
 		.numa_node = NUMA_NO_NODE,
-		.cmd_size = dblk_cmd_size(dev->cmd_segments),
+		.cmd_size = sizeof(struct dblk_cmd) +
+			    dev->cmd_segments *
+				    (sizeof(struct scatterlist) + sizeof(struct domus_buffer)),
 		.flags = BLK_MQ_F_SHOULD_MERGE,
 		.driver_data = dev,
 	};
@@ -194,8 +184,8 @@ int dblk_create_disk(struct dblk *dev)
 		dev->disk->flags |= GENHD_FL_REMOVABLE;
 	set_disk_ro(dev->disk, info & (VDISK_READONLY | VDISK_CDROM));
 	dblk_apply_limits(dev);
-	dblk_read_size(dev);
-	err = device_add_disk(&dev->xb->dev, dev->disk, NULL);
+	dblk_read_size(&dev->front);
+	err = device_add_disk(&dev->front.xb->dev, dev->disk, NULL);
 	if (!err)
 		return 0;
 no_name:
@@ -235,6 +225,5 @@ void dblk_run(struct dblk *dev)
 		return;
 	dev->paused = false;
 	blk_mq_unquiesce_queue(dev->disk->queue);
-	blk_mq_start_stopped_hw_queues(dev->disk->queue, true);
 	blk_mq_kick_requeue_list(dev->disk->queue);
 }

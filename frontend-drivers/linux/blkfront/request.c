@@ -11,55 +11,32 @@
 
 #include "blkfront.h"
 
-/* A page of the pool, made when there is none: -EBUSY when enough are out and one will come back.
- */
-static int take_pooled(struct dblk_ring *ring, struct dblk_grant *grant)
+/* A page of the pool, made when there is none. */
+static int take_pooled(struct dblk_ring *ring, struct domus_buffer *buffer)
 {
-	struct page *page;
-	int ref;
+	int err;
 
 	if (ring->pooled) {
-		*grant = ring->pool[--ring->pooled];
+		*buffer = ring->pool[--ring->pooled];
 		return 0;
 	}
 	if (ring->made == ring->limit)
 		return -EBUSY;
-	page = alloc_page(GFP_NOWAIT | __GFP_NOWARN | __GFP_ZERO);
-	if (!page)
-		return -ENOMEM;
-	ref = gnttab_grant_foreign_access(ring->dev->xb->otherend_id, xen_page_to_gfn(page), 0);
-	if (ref < 0) {
-		__free_page(page);
-		return ref;
-	}
-	ring->made++;
-	*grant = (struct dblk_grant){.ref = ref, .page = page};
-	return 0;
+	err = domus_grant_new(&ring->dev->front, GFP_NOWAIT | __GFP_NOWARN, false, buffer);
+	ring->made += !err;
+	return err;
 }
 
-/*
- * Takes a grant back. A backend that holds on to the page keeps it: it is not used again before it
- * lets go.
- */
-void dblk_end_access(struct dblk_grant *grant)
-{
-	if (!gnttab_try_end_foreign_access(grant->ref)) {
-		get_page(grant->page);
-		gnttab_end_foreign_access(grant->ref, grant->page);
-	}
-}
-
-/* Gives back what a message had: pages of the pool stay granted. The caller holds the ring's lock.
- */
+/* Gives back what a message had: pages of the pool stay granted. Under the ring's lock. */
 void dblk_release(struct dblk_ring *ring, struct dblk_cmd *cmd)
 {
 	unsigned int i;
 
 	for (i = 0; i < cmd->nr; i++) {
 		if (cmd->copied)
-			ring->pool[ring->pooled++] = cmd->grant[i];
+			ring->pool[ring->pooled++] = cmd->buffer[i];
 		else
-			dblk_end_access(&cmd->grant[i]);
+			domus_end_access(&cmd->buffer[i]);
 	}
 	cmd->nr = 0;
 	if (cmd->indirect.page)
@@ -71,18 +48,14 @@ void dblk_release(struct dblk_ring *ring, struct dblk_cmd *cmd)
 static int grant_piece(struct dblk_ring *ring, struct dblk_cmd *cmd, unsigned int i, bool write)
 {
 	struct scatterlist *sg = &cmd->sg[i];
-	struct dblk_grant *grant = &cmd->grant[i];
+	struct domus_buffer *buffer = &cmd->buffer[i];
 	int err;
 
-	if (!cmd->copied) {
-		err = gnttab_grant_foreign_access(ring->dev->xb->otherend_id,
-						  xen_page_to_gfn(sg_page(sg)), write);
-		*grant = (struct dblk_grant){.ref = err, .page = sg_page(sg)};
-		return min(err, 0);
-	}
-	err = take_pooled(ring, grant);
+	if (!cmd->copied)
+		return domus_grant(&ring->dev->front, sg_page(sg), write, buffer);
+	err = take_pooled(ring, buffer);
 	if (!err && write)
-		memcpy_page(grant->page, sg->offset, sg_page(sg), sg->offset, sg->length);
+		memcpy_page(buffer->page, sg->offset, sg_page(sg), sg->offset, sg->length);
 	return err;
 }
 
@@ -127,7 +100,7 @@ static int prepare_transfer(struct dblk_ring *ring, struct dblk_cmd *cmd, struct
 		cmd->nr++;
 		cmd->bytes += sg->length;
 		segment[i] = (struct blkif_request_segment){
-			.gref = cmd->grant[i].ref,
+			.gref = cmd->buffer[i].ref,
 			.first_sect = sg->offset >> SECTOR_SHIFT,
 			.last_sect = (sg->offset + sg->length - 1) >> SECTOR_SHIFT,
 		};
@@ -166,39 +139,26 @@ static int prepare(struct dblk_ring *ring, struct dblk_cmd *cmd, struct request 
 	}
 }
 
-/* Hands the backend what was put into the ring; true if it wants to be told. */
-static bool push(struct dblk_ring *ring)
+/* Hands the backend what was put into the ring, and leaves the lock. */
+static void push_and_unlock(struct dblk_ring *ring, bool push, unsigned long flags)
 {
-	int notify;
+	int notify = 0;
 
-	RING_PUSH_REQUESTS_AND_CHECK_NOTIFY(&ring->ring, notify);
-	return notify;
+	if (push)
+		RING_PUSH_REQUESTS_AND_CHECK_NOTIFY(&ring->ring, notify);
+	spin_unlock_irqrestore(&ring->lock, flags);
+	if (notify)
+		notify_remote_via_irq(ring->irq);
 }
 
-/*
- * What blk-mq is told when a request cannot go now. Whoever gives something back starts the queue
- * again.
- */
-static blk_status_t refuse(struct dblk_ring *ring, struct blk_mq_hw_ctx *hctx, int err)
-{
-	if (err == -EOPNOTSUPP)
-		return BLK_STS_NOTSUPP;
-	if (!ring->busy)
-		return BLK_STS_RESOURCE; /* nobody will: blk-mq tries again after a while */
-	blk_mq_stop_hw_queue(hctx);
-	return BLK_STS_DEV_RESOURCE;
-}
-
-static blk_status_t put(struct dblk_ring *ring, struct blk_mq_hw_ctx *hctx, struct request *rq)
+static blk_status_t put(struct dblk_ring *ring, struct request *rq)
 {
 	struct dblk_cmd *cmd = blk_mq_rq_to_pdu(rq);
 	struct blkif_request msg = {};
-	unsigned int id = ring->free;
-	struct dblk_slot *slot;
 	int err;
 
-	if (id == RING_SIZE(&ring->ring))
-		return refuse(ring, hctx, -EBUSY);
+	if (RING_FULL(&ring->ring))
+		return BLK_STS_RESOURCE;
 	cmd->ring = ring;
 	cmd->bytes = 0;
 	cmd->nr = 0;
@@ -206,18 +166,16 @@ static blk_status_t put(struct dblk_ring *ring, struct blk_mq_hw_ctx *hctx, stru
 	cmd->indirect.page = NULL;
 	err = prepare(ring, cmd, rq, &msg);
 	if (err) {
+		/* blk-mq comes again when a request has ended, or after a while. */
 		dblk_release(ring, cmd);
-		return refuse(ring, hctx, err);
+		return err == -EOPNOTSUPP ? BLK_STS_NOTSUPP : BLK_STS_RESOURCE;
 	}
-	slot = &ring->slot[id];
-	ring->free = slot->next;
-	slot->rq = rq;
-	slot->operation =
+	cmd->busy = true;
+	cmd->operation =
 		msg.operation == BLKIF_OP_INDIRECT ? msg.u.indirect.indirect_op : msg.operation;
-	ring->busy++;
 	blk_mq_start_request(rq);
 	/* The id stands at the same place in every kind of message. */
-	msg.u.rw.id = id;
+	msg.u.rw.id = blk_mq_unique_tag(rq);
 	*RING_GET_REQUEST(&ring->ring, ring->ring.req_prod_pvt) = msg;
 	ring->ring.req_prod_pvt++;
 	return BLK_STS_OK;
@@ -228,7 +186,7 @@ static struct dblk_ring *ring_of(struct blk_mq_hw_ctx *hctx)
 	struct dblk *dev = hctx->queue->queuedata;
 
 	/* A backend that came back may offer fewer rings than the disk has queues. */
-	return &dev->ring[hctx->queue_num % dev->nr_rings];
+	return &dev->ring[hctx->queue_num % dev->front.nr_queues];
 }
 
 static blk_status_t queue_rq(struct blk_mq_hw_ctx *hctx, const struct blk_mq_queue_data *data)
@@ -237,19 +195,14 @@ static blk_status_t queue_rq(struct blk_mq_hw_ctx *hctx, const struct blk_mq_que
 	struct dblk_ring *ring;
 	blk_status_t status;
 	unsigned long flags;
-	bool notify = false;
 
 	/* Without a connection the queue is quiesced: then nobody comes here. */
-	if (READ_ONCE(dev->dead))
+	if (READ_ONCE(dev->front.dead))
 		return BLK_STS_IOERR;
 	ring = ring_of(hctx);
 	spin_lock_irqsave(&ring->lock, flags);
-	status = put(ring, hctx, data->rq);
-	if (data->last || status != BLK_STS_OK)
-		notify = push(ring);
-	spin_unlock_irqrestore(&ring->lock, flags);
-	if (notify)
-		notify_remote_via_irq(ring->irq);
+	status = put(ring, data->rq);
+	push_and_unlock(ring, data->last || status != BLK_STS_OK, flags);
 	if (status == BLK_STS_NOTSUPP && req_op(data->rq) == REQ_OP_FLUSH) {
 		/* A backend without a cache to flush: what was written is where it belongs. */
 		blk_mq_start_request(data->rq);
@@ -264,22 +217,12 @@ static void commit_rqs(struct blk_mq_hw_ctx *hctx)
 	struct dblk *dev = hctx->queue->queuedata;
 	struct dblk_ring *ring;
 	unsigned long flags;
-	bool notify;
 
-	if (READ_ONCE(dev->dead))
+	if (READ_ONCE(dev->front.dead))
 		return;
 	ring = ring_of(hctx);
 	spin_lock_irqsave(&ring->lock, flags);
-	notify = push(ring);
-	spin_unlock_irqrestore(&ring->lock, flags);
-	if (notify)
-		notify_remote_via_irq(ring->irq);
-}
-
-unsigned int dblk_cmd_size(unsigned int segments)
-{
-	return sizeof(struct dblk_cmd) +
-	       segments * (sizeof(struct scatterlist) + sizeof(struct dblk_grant));
+	push_and_unlock(ring, true, flags);
 }
 
 static int init_request(struct blk_mq_tag_set *set, struct request *rq, unsigned int hctx,
@@ -289,7 +232,7 @@ static int init_request(struct blk_mq_tag_set *set, struct request *rq, unsigned
 	struct dblk_cmd *cmd = blk_mq_rq_to_pdu(rq);
 
 	cmd->sg = (struct scatterlist *)(cmd + 1);
-	cmd->grant = (struct dblk_grant *)(cmd->sg + dev->cmd_segments);
+	cmd->buffer = (struct domus_buffer *)(cmd->sg + dev->cmd_segments);
 	sg_init_table(cmd->sg, dev->cmd_segments);
 	return 0;
 }

@@ -20,52 +20,52 @@ static blk_status_t status_of(s16 status)
 	}
 }
 
-/* The request an answer is for, or NULL if nobody asked. Its slot is free afterwards. */
-static struct request *accept(struct dblk_ring *ring, const struct blkif_response *answer)
+/* The command an answer is for, or NULL if nobody asked. */
+static struct dblk_cmd *accept(struct dblk_ring *ring, const struct blkif_response *answer)
 {
-	struct dblk_slot *slot;
+	const struct blk_mq_tag_set *set = &ring->dev->tags;
+	unsigned int queue = blk_mq_unique_tag_to_hwq(answer->id);
+	unsigned int tag = blk_mq_unique_tag_to_tag(answer->id);
+	struct dblk_cmd *cmd;
 	struct request *rq;
 
-	if (answer->id >= RING_SIZE(&ring->ring))
+	if (answer->id > U32_MAX || queue >= set->nr_hw_queues || tag >= set->queue_depth)
 		return NULL;
-	slot = &ring->slot[array_index_nospec(answer->id, RING_SIZE(&ring->ring))];
-	rq = slot->rq;
-	if (!rq)
+	rq = blk_mq_tag_to_rq(set->tags[array_index_nospec(queue, set->nr_hw_queues)],
+			      array_index_nospec(tag, set->queue_depth));
+	/* The block layer leaves old requests there, which have another tag by now. */
+	if (!rq || rq->tag != tag)
+		return NULL;
+	cmd = blk_mq_rq_to_pdu(rq);
+	if (cmd->ring != ring || !cmd->busy)
 		return NULL;
 	/* Backends name an indirect request either way. */
-	if (answer->operation != slot->operation && answer->operation != BLKIF_OP_INDIRECT)
+	if (answer->operation != cmd->operation && answer->operation != BLKIF_OP_INDIRECT)
 		return NULL;
-	slot->rq = NULL;
-	slot->next = ring->free;
-	ring->free = answer->id;
-	return rq;
+	cmd->busy = false;
+	cmd->status = status_of(answer->status);
+	return cmd;
 }
 
-/* Takes all answers there are; false if one of them broke the rules. The list gets their commands.
- */
+/* Takes all answers there are into the list; false if one of them broke the rules. */
 static bool collect(struct dblk_ring *ring, struct dblk_cmd **list)
 {
 	RING_IDX cons = ring->ring.rsp_cons;
 	struct blkif_response answer;
-	struct request *rq;
+	struct dblk_cmd *cmd;
 	RING_IDX prod;
 	int more;
 
 	do {
 		prod = READ_ONCE(ring->ring.sring->rsp_prod);
-		virt_rmb(); /* the answers after the index that announces them; pairs with the
-			       backend's push */
+		virt_rmb(); /* answers after the index; pairs with the backend's push */
 		if (prod - cons > ring->ring.req_prod_pvt - cons)
 			return false; /* more answers than questions */
 		for (; cons != prod; cons++) {
-			struct dblk_cmd *cmd;
-
 			RING_COPY_RESPONSE(&ring->ring, cons, &answer);
-			rq = accept(ring, &answer);
-			if (!rq)
+			cmd = accept(ring, &answer);
+			if (!cmd)
 				return false;
-			cmd = blk_mq_rq_to_pdu(rq);
-			cmd->status = status_of(answer.status);
 			cmd->next = *list;
 			*list = cmd;
 		}
@@ -78,28 +78,22 @@ static bool collect(struct dblk_ring *ring, struct dblk_cmd **list)
 irqreturn_t dblk_interrupt(int irq, void *data)
 {
 	struct dblk_ring *ring = data;
-	struct dblk_cmd *list = NULL;
+	struct dblk_cmd *list = NULL, *cmd;
 	unsigned long flags;
-	bool good;
 
 	spin_lock_irqsave(&ring->lock, flags);
-	if (ring->broken) {
-		spin_unlock_irqrestore(&ring->lock, flags);
-		return IRQ_HANDLED;
+	if (!ring->broken && !collect(ring, &list)) {
+		ring->broken = true;
+		schedule_work(&ring->dev->front.broken_work);
 	}
-	good = collect(ring, &list);
-	ring->broken = !good;
 	spin_unlock_irqrestore(&ring->lock, flags);
 
-	if (good)
+	/* A backend that broke the rules is not told that we are done: it stays silent. */
+	if (!ring->broken)
 		xen_irq_lateeoi(irq, list ? 0 : XEN_EOI_FLAG_SPURIOUS);
-	else
-		schedule_work(&ring->dev->broken_work); /* and no end of interrupt: the channel
-							   stays silent */
 	while (list) {
-		struct dblk_cmd *cmd = list;
-
 		/* The command is the block layer's again once it is completed. */
+		cmd = list;
 		list = cmd->next;
 		blk_mq_complete_request(blk_mq_rq_from_pdu(cmd));
 	}
@@ -111,7 +105,7 @@ static blk_status_t not_supported(struct dblk *dev, struct request *rq)
 {
 	switch (req_op(rq)) {
 	case REQ_OP_FLUSH:
-		dev_warn(&dev->xb->dev, "the backend has no cache to flush\n");
+		dev_warn(&dev->front.xb->dev, "the backend has no cache to flush\n");
 		dev->flush = false;
 		dev->barrier = false;
 		blk_queue_write_cache(rq->q, false, false);
@@ -127,8 +121,7 @@ static blk_status_t not_supported(struct dblk *dev, struct request *rq)
 	}
 }
 
-/* Ends a request, or sends the rest of it on its way. Called by blk-mq where the request came from.
- */
+/* Ends a request, or sends the rest on its way. Called by blk-mq where the request came from. */
 void dblk_complete(struct request *rq)
 {
 	struct dblk_cmd *cmd = blk_mq_rq_to_pdu(rq);
@@ -141,18 +134,16 @@ void dblk_complete(struct request *rq)
 		for (i = 0; i < cmd->nr; i++) {
 			struct scatterlist *sg = &cmd->sg[i];
 
-			memcpy_page(sg_page(sg), sg->offset, cmd->grant[i].page, sg->offset,
+			memcpy_page(sg_page(sg), sg->offset, cmd->buffer[i].page, sg->offset,
 				    sg->length);
 		}
 	}
 	spin_lock_irqsave(&ring->lock, flags);
 	dblk_release(ring, cmd);
-	ring->busy--;
 	spin_unlock_irqrestore(&ring->lock, flags);
 
 	if (status == BLK_STS_NOTSUPP)
 		status = not_supported(ring->dev, rq);
-	blk_mq_start_stopped_hw_queues(rq->q, true);
 	if (status == BLK_STS_OK && cmd->bytes < blk_rq_bytes(rq)) {
 		blk_update_request(rq, BLK_STS_OK, cmd->bytes);
 		blk_mq_requeue_request(rq, true);

@@ -1,20 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Rings and event channels: made and published in the store, and torn down.
- * Called by main.c with the device's mutex and RTNL; sleeps.
+ * Rings and event channels: made, published in the store, and torn down.
+ * Called by common.h with the device's mutex; takes RTNL; sleeps.
  */
-#include <linux/module.h>
-
 #include "netfront.h"
-
-static unsigned int max_queues;
-module_param(max_queues, uint, 0444);
-MODULE_PARM_DESC(max_queues, "queues of a card at most (0: one for each CPU, up to 8)");
-
-unsigned int dnet_max_queues(void)
-{
-	return min(max_queues ?: min(num_online_cpus(), 8U), num_possible_cpus());
-}
 
 /*
  * All the work is the poll's. The channel stays silent until the poll has told that the event is
@@ -30,56 +19,32 @@ static irqreturn_t interrupt(int irq, void *data)
 	return IRQ_HANDLED;
 }
 
-static int make_rings(struct dnet_queue *queue)
+static int start_queue(struct dnet_queue *queue)
 {
-	struct xenbus_device *xb = queue->dev->xb;
+	struct domus_front *front = &queue->dev->front;
 	struct xen_netif_tx_sring *tx;
 	struct xen_netif_rx_sring *rx;
 	int err;
 
-	err = xenbus_setup_ring(xb, GFP_KERNEL, (void **)&tx, 1, &queue->tx_ref);
+	queue->broken = false;
+	queue->event_pending = 0;
+	err = xenbus_setup_ring(front->xb, GFP_KERNEL, (void **)&tx, 1, &queue->tx_ref);
 	if (err)
 		return err;
 	XEN_FRONT_RING_INIT(&queue->tx, tx, XEN_PAGE_SIZE);
-	err = xenbus_setup_ring(xb, GFP_KERNEL, (void **)&rx, 1, &queue->rx_ref);
+	err = xenbus_setup_ring(front->xb, GFP_KERNEL, (void **)&rx, 1, &queue->rx_ref);
 	if (err)
 		return err;
 	XEN_FRONT_RING_INIT(&queue->rx, rx, XEN_PAGE_SIZE);
-	return 0;
-}
-
-static int make_channel(struct dnet_queue *queue)
-{
-	struct xenbus_device *xb = queue->dev->xb;
-	int err;
-
-	err = xenbus_alloc_evtchn(xb, &queue->port);
-	if (err)
-		return err;
-	err = bind_evtchn_to_irqhandler_lateeoi(queue->port, interrupt, 0, "domus-net", queue);
-	if (err < 0) {
-		xenbus_free_evtchn(xb, queue->port);
-		return err;
-	}
-	queue->irq = err;
-	return 0;
-}
-
-static int start_queue(struct dnet_queue *queue)
-{
-	int err;
-
-	queue->broken = false;
-	queue->event_pending = 0;
-	err = make_rings(queue);
-	if (!err)
-		err = dnet_tx_start(queue);
+	err = dnet_tx_start(queue);
 	if (!err)
 		err = dnet_rx_start(queue);
-	if (!err)
-		err = make_channel(queue);
 	if (err)
 		return err;
+	err = domus_bind(front, interrupt, queue, &queue->port);
+	if (err < 0)
+		return err;
+	queue->irq = err;
 	/* The backend finds buffers when it comes. */
 	local_bh_disable();
 	dnet_refill(queue);
@@ -102,8 +67,10 @@ static void stop_queue(struct dnet_queue *queue)
 		xenbus_teardown_ring((void **)&queue->tx.sring, 1, &queue->tx_ref);
 }
 
-static int write_queue(struct dnet_queue *queue, struct xenbus_transaction tx, const char *folder)
+int dnet_write_queue(struct domus_front *front, unsigned int number, struct xenbus_transaction tx,
+		     const char *folder)
 {
+	struct dnet_queue *queue = &to_dnet(front)->queue[number];
 	int err;
 
 	err = xenbus_printf(tx, folder, "tx-ring-ref", "%u", queue->tx_ref);
@@ -114,42 +81,11 @@ static int write_queue(struct dnet_queue *queue, struct xenbus_transaction tx, c
 	return err;
 }
 
-static int write_queues(struct dnet *dev, struct xenbus_transaction tx)
-{
-	unsigned int i;
-	char *folder;
-	int err;
-
-	err = xenbus_printf(tx, dev->xb->nodename, "multi-queue-num-queues", "%u", dev->nr_queues);
-	for (i = 0; !err && i < dev->nr_queues; i++) {
-		folder = kasprintf(GFP_KERNEL, "%s/queue-%u", dev->xb->nodename, i);
-		err = folder ? write_queue(&dev->queue[i], tx, folder) : -ENOMEM;
-		kfree(folder);
-	}
-	return err;
-}
-
-/* What an earlier connection of another shape may have left. */
-static void remove_old(struct dnet *dev, struct xenbus_transaction tx)
-{
-	static const char *const nodes[] = {"tx-ring-ref", "rx-ring-ref", "event-channel",
-					    "multi-queue-num-queues"};
-	char name[16];
-	unsigned int i;
-
-	for (i = 0; i < ARRAY_SIZE(nodes); i++)
-		xenbus_rm(tx, dev->xb->nodename, nodes[i]);
-	for (i = 0; i < dev->max_queues; i++) {
-		snprintf(name, sizeof(name), "queue-%u", i);
-		xenbus_rm(tx, dev->xb->nodename, name);
-	}
-}
-
 /*
  * What we can do. There is no control ring: the backend spreads packets over the queues as it
  * likes.
  */
-static int write_nodes(struct dnet *dev, struct xenbus_transaction tx)
+int dnet_write_features(struct domus_front *front, struct xenbus_transaction tx)
 {
 	static const char *const features[] = {"request-rx-copy",   "feature-rx-notify",
 					       "feature-sg",	    "feature-gso-tcpv4",
@@ -157,90 +93,61 @@ static int write_nodes(struct dnet *dev, struct xenbus_transaction tx)
 	unsigned int i;
 	int err = 0;
 
-	if (dev->ndev->reg_state == NETREG_REGISTERED)
-		remove_old(dev, tx);
 	for (i = 0; !err && i < ARRAY_SIZE(features); i++)
-		err = xenbus_write(tx, dev->xb->nodename, features[i], "1");
-	if (err)
-		return err;
-	return dev->nr_queues > 1 ? write_queues(dev, tx)
-				  : write_queue(&dev->queue[0], tx, dev->xb->nodename);
-}
-
-static int publish(struct dnet *dev)
-{
-	struct xenbus_transaction tx;
-	int err;
-
-	do {
-		err = xenbus_transaction_start(&tx);
-		if (err)
-			return err;
-		err = write_nodes(dev, tx);
-		if (err) {
-			xenbus_transaction_end(tx, 1);
-			return err;
-		}
-		err = xenbus_transaction_end(tx, 0);
-	} while (err == -EAGAIN);
-	return err ?: xenbus_switch_state(dev->xb, XenbusStateConnected);
+		err = xenbus_write(tx, front->xb->nodename, features[i], "1");
+	return err;
 }
 
 static netdev_features_t read_offers(const char *backend)
 {
-	netdev_features_t offers = 0;
+	static const struct {
+		const char *node;
+		netdev_features_t feature;
+	} offers[] = {
+		{"feature-sg", NETIF_F_SG},
+		{"feature-ipv6-csum-offload", NETIF_F_IPV6_CSUM},
+		{"feature-gso-tcpv4", NETIF_F_TSO},
+		{"feature-gso-tcpv6", NETIF_F_TSO6},
+	};
+	netdev_features_t all = 0;
+	unsigned int i;
 
-	if (xenbus_read_unsigned(backend, "feature-sg", 0))
-		offers |= NETIF_F_SG;
+	for (i = 0; i < ARRAY_SIZE(offers); i++) {
+		if (xenbus_read_unsigned(backend, offers[i].node, 0))
+			all |= offers[i].feature;
+	}
 	if (!xenbus_read_unsigned(backend, "feature-no-csum-offload", 0))
-		offers |= NETIF_F_IP_CSUM;
-	if (xenbus_read_unsigned(backend, "feature-ipv6-csum-offload", 0))
-		offers |= NETIF_F_IPV6_CSUM;
-	if (xenbus_read_unsigned(backend, "feature-gso-tcpv4", 0))
-		offers |= NETIF_F_TSO;
-	if (xenbus_read_unsigned(backend, "feature-gso-tcpv6", 0))
-		offers |= NETIF_F_TSO6;
-	return offers;
+		all |= NETIF_F_IP_CSUM;
+	return all;
 }
 
-/* Makes the rings and tells the backend where they are. There is no carrier until it has connected.
- */
-int dnet_connect(struct dnet *dev)
+/* There is no carrier until the backend has connected to the rings. */
+int dnet_make_rings(struct domus_front *front)
 {
-	const char *backend = dev->xb->otherend;
-	unsigned int queues = xenbus_read_unsigned(backend, "multi-queue-max-queues", 1);
+	struct dnet *dev = to_dnet(front);
+	struct net_device *ndev = dev->ndev;
 	unsigned int i;
 	int err;
 
-	if (!xenbus_read_unsigned(backend, "feature-rx-copy", 0)) {
-		dev_err(&dev->xb->dev,
+	if (!xenbus_read_unsigned(front->xb->otherend, "feature-rx-copy", 0)) {
+		dev_err(&front->xb->dev,
 			"the backend wants to exchange pages, which nobody does any more\n");
 		return -EOPNOTSUPP;
 	}
-	queues = clamp(queues, 1U, dev->max_queues);
-	dev->offers = read_offers(backend);
-	for (i = 0; i < queues; i++) {
+	dev->offers = read_offers(front->xb->otherend);
+	rtnl_lock();
+	err = netif_set_real_num_queues(ndev, front->nr_queues, front->nr_queues);
+	for (i = 0; !err && i < front->nr_queues; i++)
 		err = start_queue(&dev->queue[i]);
-		if (err)
-			goto fail;
-	}
-	dev->nr_queues = queues;
-	err = netif_set_real_num_queues(dev->ndev, queues, queues);
 	if (!err)
-		err = publish(dev);
-	if (err)
-		goto fail;
-	if (dev->ndev->mtu > ETH_DATA_LEN && !(dev->offers & NETIF_F_SG))
-		dev_set_mtu(dev->ndev, ETH_DATA_LEN);
-	if (dev->ndev->reg_state == NETREG_REGISTERED)
-		netdev_update_features(dev->ndev);
-	if (netif_running(dev->ndev))
+		dev->nr_queues = front->nr_queues;
+	if (!err && ndev->mtu > ETH_DATA_LEN && !(dev->offers & NETIF_F_SG))
+		dev_set_mtu(ndev, ETH_DATA_LEN);
+	if (!err && ndev->reg_state == NETREG_REGISTERED)
+		netdev_update_features(ndev);
+	if (!err && netif_running(ndev))
 		dnet_enable(dev);
-	return 0;
-fail:
-	dev->nr_queues = 0;
-	for (i = 0; i < queues; i++)
-		stop_queue(&dev->queue[i]);
+	rtnl_unlock();
 	return err;
 }
 
@@ -248,14 +155,17 @@ fail:
  * Ends the connection, whatever state it was in. Packets under way are lost; the card stays,
  * without carrier.
  */
-void dnet_disconnect(struct dnet *dev)
+void dnet_disconnect(struct domus_front *front)
 {
+	struct dnet *dev = to_dnet(front);
 	unsigned int i;
 
+	rtnl_lock();
 	netif_carrier_off(dev->ndev);
 	if (netif_running(dev->ndev))
 		dnet_disable(dev);
-	for (i = 0; i < dev->nr_queues; i++)
-		stop_queue(&dev->queue[i]);
 	dev->nr_queues = 0;
+	for (i = 0; i < front->max_queues; i++)
+		stop_queue(&dev->queue[i]);
+	rtnl_unlock();
 }

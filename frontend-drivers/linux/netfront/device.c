@@ -8,15 +8,20 @@
 
 #include "netfront.h"
 
+static unsigned int max_queues;
+module_param(max_queues, uint, 0444);
+MODULE_PARM_DESC(max_queues, "queues of a card at most (0: one for each CPU, up to 8)");
+
 #define FEATURES (NETIF_F_SG | NETIF_F_IP_CSUM | NETIF_F_IPV6_CSUM | NETIF_F_TSO | NETIF_F_TSO6)
 
-/* Has every queue looked at, also for events that came while nobody looked. */
-void dnet_kick(struct dnet *dev)
+/* Lets packets flow, and has every queue looked at for what came while nobody looked. */
+void dnet_go(struct dnet *dev)
 {
 	unsigned int i;
 
-	if (!netif_running(dev->ndev))
+	if (!netif_running(dev->ndev) || !netif_carrier_ok(dev->ndev))
 		return;
+	netif_tx_wake_all_queues(dev->ndev);
 	local_bh_disable();
 	for (i = 0; i < dev->nr_queues; i++)
 		napi_schedule(&dev->queue[i].napi);
@@ -43,13 +48,8 @@ void dnet_disable(struct dnet *dev)
 
 static int card_open(struct net_device *ndev)
 {
-	struct dnet *dev = netdev_priv(ndev);
-
-	dnet_enable(dev);
-	if (netif_carrier_ok(ndev)) {
-		netif_tx_start_all_queues(ndev);
-		dnet_kick(dev);
-	}
+	dnet_enable(netdev_priv(ndev));
+	dnet_go(netdev_priv(ndev));
 	return 0;
 }
 
@@ -81,7 +81,7 @@ static void get_stats64(struct net_device *ndev, struct rtnl_link_stats64 *sum)
 	struct dnet *dev = netdev_priv(ndev);
 	unsigned int i;
 
-	for (i = 0; i < dev->max_queues; i++) {
+	for (i = 0; i < dev->front.max_queues; i++) {
 		const struct dnet_stats *stats = &dev->queue[i].stats;
 
 		sum->tx_packets += READ_ONCE(stats->tx_packets);
@@ -118,7 +118,7 @@ static int get_sset_count(struct net_device *ndev, int set)
 {
 	struct dnet *dev = netdev_priv(ndev);
 
-	return set == ETH_SS_STATS ? dev->max_queues * ARRAY_SIZE(stat_names) : -EOPNOTSUPP;
+	return set == ETH_SS_STATS ? dev->front.max_queues * ARRAY_SIZE(stat_names) : -EOPNOTSUPP;
 }
 
 static void get_strings(struct net_device *ndev, u32 set, u8 *data)
@@ -126,7 +126,7 @@ static void get_strings(struct net_device *ndev, u32 set, u8 *data)
 	struct dnet *dev = netdev_priv(ndev);
 	unsigned int i, k;
 
-	for (i = 0; set == ETH_SS_STATS && i < dev->max_queues; i++) {
+	for (i = 0; set == ETH_SS_STATS && i < dev->front.max_queues; i++) {
 		for (k = 0; k < ARRAY_SIZE(stat_names); k++)
 			ethtool_sprintf(&data, "queue%u_%s", i, stat_names[k]);
 	}
@@ -137,37 +137,28 @@ static void get_ethtool_stats(struct net_device *ndev, struct ethtool_stats *wha
 	struct dnet *dev = netdev_priv(ndev);
 	unsigned int i;
 
-	for (i = 0; i < dev->max_queues; i++) {
+	for (i = 0; i < dev->front.max_queues; i++) {
 		memcpy(data, &dev->queue[i].stats, sizeof(struct dnet_stats));
 		data += ARRAY_SIZE(stat_names);
 	}
 }
 
-static void get_drvinfo(struct net_device *ndev, struct ethtool_drvinfo *info)
-{
-	struct dnet *dev = netdev_priv(ndev);
-
-	strscpy(info->driver, KBUILD_MODNAME, sizeof(info->driver));
-	strscpy(info->bus_info, dev_name(&dev->xb->dev), sizeof(info->bus_info));
-}
-
 static const struct ethtool_ops tool_ops = {
-	.get_drvinfo = get_drvinfo,
 	.get_link = ethtool_op_get_link,
 	.get_sset_count = get_sset_count,
 	.get_strings = get_strings,
 	.get_ethtool_stats = get_ethtool_stats,
 };
 
-static void read_mac(struct dnet *dev)
+static void read_mac(struct net_device *ndev, struct xenbus_device *xb)
 {
-	char *text = xenbus_read(XBT_NIL, dev->xb->nodename, "mac", NULL);
+	char *text = xenbus_read(XBT_NIL, xb->nodename, "mac", NULL);
 	u8 mac[ETH_ALEN];
 
 	if (!IS_ERR(text) && mac_pton(text, mac) && is_valid_ether_addr(mac))
-		eth_hw_addr_set(dev->ndev, mac);
+		eth_hw_addr_set(ndev, mac);
 	else
-		eth_hw_addr_random(dev->ndev);
+		eth_hw_addr_random(ndev);
 	if (!IS_ERR(text))
 		kfree(text);
 }
@@ -175,7 +166,8 @@ static void read_mac(struct dnet *dev)
 /* A card that nobody sees yet: it is registered when a backend is there. */
 struct dnet *dnet_create(struct xenbus_device *xb)
 {
-	unsigned int queues = dnet_max_queues(), mtu, i;
+	unsigned int queues = min(max_queues ?: min(num_online_cpus(), 8U), num_possible_cpus());
+	unsigned int mtu, i;
 	struct net_device *ndev;
 	struct dnet *dev;
 
@@ -183,11 +175,11 @@ struct dnet *dnet_create(struct xenbus_device *xb)
 	if (!ndev)
 		return NULL;
 	dev = netdev_priv(ndev);
-	dev->xb = xb;
 	dev->ndev = ndev;
-	dev->max_queues = queues;
+	dev->front.max_queues = queues;
 	for (i = 0; i < queues; i++) {
 		dev->queue[i].dev = dev;
+		dev->queue[i].grants = INVALID_GRANT_REF;
 		netif_napi_add(ndev, &dev->queue[i].napi, dnet_poll);
 	}
 	ndev->netdev_ops = &net_ops;
@@ -198,7 +190,7 @@ struct dnet *dnet_create(struct xenbus_device *xb)
 	ndev->max_mtu = XEN_NETIF_MAX_TX_SIZE - ETH_HLEN;
 	netif_set_tso_max_size(ndev, XEN_NETIF_MAX_TX_SIZE - ETH_HLEN);
 	SET_NETDEV_DEV(ndev, &xb->dev);
-	read_mac(dev);
+	read_mac(ndev, xb);
 	mtu = xenbus_read_unsigned(xb->nodename, "mtu", ETH_DATA_LEN);
 	ndev->mtu = clamp_t(unsigned int, mtu, ndev->min_mtu, ndev->max_mtu);
 	netif_carrier_off(ndev);

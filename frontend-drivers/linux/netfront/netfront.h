@@ -2,7 +2,7 @@
 /*
  * What the files of domus-netfront share: a card and its queues, each a pair of rings.
  *
- * main.c      states of the connection, module
+ * main.c      the card on the bus: from probe to unplug; module
  * connect.c   rings and event channels: made, published, torn down
  * device.c    what the network layer sees: open, features, MAC and MTU, statistics
  * transmit.c  packets to the backend
@@ -12,17 +12,12 @@
 #define DOMUS_NETFRONT_H
 
 #include <linux/etherdevice.h>
-#include <linux/mutex.h>
 #include <linux/netdevice.h>
 #include <linux/rtnetlink.h>
 #include <linux/skbuff.h>
 #include <linux/timer.h>
-#include <linux/workqueue.h>
 #include <net/page_pool.h>
-#include <xen/events.h>
-#include <xen/grant_table.h>
 #include <xen/interface/io/netif.h>
-#include <xen/page.h>
 
 #include "../common.h"
 
@@ -43,14 +38,7 @@
 struct dnet_piece {
 	bool busy;
 	struct sk_buff *skb; /* holds a reference; NULL: copied into a small buffer */
-	grant_ref_t ref;
-	struct page *page;
-};
-
-/* A page the backend may write to. */
-struct dnet_buffer {
-	grant_ref_t ref;
-	struct page *page;
+	struct domus_buffer buffer;
 };
 
 struct dnet_stats {
@@ -65,8 +53,7 @@ struct dnet_queue {
 	struct napi_struct napi;
 	bool connected;
 	bool broken;	   /* the backend broke the rules: never look at the rings again */
-	int event_pending; /* an event that has not been told it is done: the channel is silent
-			      until then */
+	int event_pending; /* not told yet that it is done: the channel is silent until then */
 	evtchn_port_t port;
 	unsigned int irq;
 	struct dnet_stats stats;
@@ -77,44 +64,45 @@ struct dnet_queue {
 	struct dnet_piece piece[DNET_TX_SLOTS];
 	u16 free[DNET_TX_SLOTS]; /* ids of free pieces */
 	unsigned int nr_free;
-	struct dnet_buffer small[DNET_SMALL_PAGES]; /* each slot has a part of one */
+	grant_ref_t grants; /* head of the list of those for pieces: one for each is there */
+	struct domus_buffer small[DNET_SMALL_PAGES]; /* each slot has a part of one */
 
 	/* Reception. Lock: none, only NAPI's poll comes here while it is enabled. */
 	struct xen_netif_rx_front_ring rx;
 	grant_ref_t rx_ref;
-	struct dnet_buffer posted[DNET_RX_SLOTS]; /* by place in the ring */
-	struct dnet_buffer spare[DNET_RX_SLOTS];  /* still granted, to be posted again */
+	struct domus_buffer posted[DNET_RX_SLOTS]; /* by place in the ring */
+	struct domus_buffer spare[DNET_RX_SLOTS];  /* still granted, to be posted again */
 	unsigned int nr_spare;
 	struct page_pool *pool;
 	struct timer_list refill_timer;
 };
 
-/* One card. Locks: `mutex` for the states, then RTNL for what the network layer can see. */
+/* One card. Locks: front.mutex for the state, then RTNL for what the network layer can see. */
 struct dnet {
-	struct xenbus_device *xb;
+	struct domus_front front;
 	struct net_device *ndev;
-	struct mutex mutex;
-	struct work_struct broken_work;
-	netdev_features_t offers; /* of the backend */
-	unsigned int max_queues;
-	unsigned int nr_queues; /* 0: no connection */
-	bool dead;
-	struct dnet_queue queue[]; /* max_queues */
+	netdev_features_t offers;  /* of the backend */
+	unsigned int nr_queues;	   /* that have rings; under RTNL */
+	struct dnet_queue queue[]; /* front.max_queues */
 };
 
-/* main.c */
-void dnet_broken(struct dnet_queue *queue);
+static inline struct dnet *to_dnet(struct domus_front *front)
+{
+	return container_of(front, struct dnet, front);
+}
 
 /* connect.c */
-unsigned int dnet_max_queues(void);
-int dnet_connect(struct dnet *dev);
-void dnet_disconnect(struct dnet *dev);
+int dnet_make_rings(struct domus_front *front);
+int dnet_write_features(struct domus_front *front, struct xenbus_transaction tx);
+int dnet_write_queue(struct domus_front *front, unsigned int number, struct xenbus_transaction tx,
+		     const char *folder);
+void dnet_disconnect(struct domus_front *front);
 
 /* device.c */
 struct dnet *dnet_create(struct xenbus_device *xb);
 void dnet_enable(struct dnet *dev);
 void dnet_disable(struct dnet *dev);
-void dnet_kick(struct dnet *dev);
+void dnet_go(struct dnet *dev);
 
 /* transmit.c */
 netdev_tx_t dnet_transmit(struct sk_buff *skb, struct net_device *ndev);

@@ -12,14 +12,14 @@
 
 #include "netfront.h"
 
-static void keep(struct dnet_queue *queue, struct dnet_buffer *buffer)
+static void keep(struct dnet_queue *queue, struct domus_buffer *buffer)
 {
 	queue->spare[queue->nr_spare++] = *buffer;
 	buffer->page = NULL;
 }
 
 /* Ends the backend's access. A page it holds on to is given up until it lets go; then false. */
-static bool take_back(struct dnet_queue *queue, struct dnet_buffer *buffer)
+static bool take_back(struct dnet_queue *queue, struct domus_buffer *buffer)
 {
 	if (gnttab_try_end_foreign_access(buffer->ref))
 		return true;
@@ -29,10 +29,9 @@ static bool take_back(struct dnet_queue *queue, struct dnet_buffer *buffer)
 	return false;
 }
 
-static bool make_buffer(struct dnet_queue *queue, struct dnet_buffer *buffer)
+static bool make_buffer(struct dnet_queue *queue, struct domus_buffer *buffer)
 {
 	struct page *page;
-	int ref;
 
 	if (queue->nr_spare) {
 		*buffer = queue->spare[--queue->nr_spare];
@@ -42,13 +41,11 @@ static bool make_buffer(struct dnet_queue *queue, struct dnet_buffer *buffer)
 	page = page_pool_alloc_pages(queue->pool, GFP_ATOMIC | __GFP_NOWARN | __GFP_ZERO);
 	if (!page)
 		return false;
-	ref = gnttab_grant_foreign_access(queue->dev->xb->otherend_id, xen_page_to_gfn(page), 0);
-	if (ref < 0) {
-		page_pool_put_full_page(queue->pool, page, false);
-		return false;
-	}
-	*buffer = (struct dnet_buffer){.ref = ref, .page = page};
-	return true;
+	if (!domus_grant(&queue->dev->front, page, false, buffer))
+		return true;
+	page_pool_put_full_page(queue->pool, page, false);
+	buffer->page = NULL;
+	return false;
 }
 
 /* Posts a buffer at every place that has none. A timer tries again when memory was short. */
@@ -96,26 +93,15 @@ struct reader {
 	bool broken; /* the backend holds a page that was taken back */
 };
 
-/* The first piece: headers go into the linear part, and the whole of a small packet. */
-static unsigned int copy_head(struct reader *r, struct dnet_buffer *buffer, unsigned int offset,
-			      unsigned int size)
-{
-	void *data = page_address(buffer->page) + offset;
-
-	if (size > DNET_SMALL)
-		size = eth_get_headlen(r->queue->dev->ndev, data, DNET_SMALL);
-	skb_put_data(r->skb, data, size);
-	return size;
-}
-
-static void add_piece(struct reader *r, struct dnet_buffer *buffer,
+static void add_piece(struct reader *r, struct domus_buffer *buffer,
 		      const struct xen_netif_rx_response *answer)
 {
-	unsigned int offset = answer->offset, size = answer->status, copied = 0;
+	void *data = page_address(buffer->page) + answer->offset;
+	unsigned int size = answer->status, head = 0;
 	bool first = !r->skb->len;
 
 	if (first && size <= DNET_SMALL) {
-		copy_head(r, buffer, offset, size);
+		skb_put_data(r->skb, data, size);
 		keep(r->queue, buffer);
 		r->queue->stats.rx_copied++;
 		return;
@@ -129,18 +115,20 @@ static void add_piece(struct reader *r, struct dnet_buffer *buffer,
 		r->broken = true;
 		return;
 	}
-	if (first)
-		copied = copy_head(r, buffer, offset, size);
-	skb_add_rx_frag(r->skb, skb_shinfo(r->skb)->nr_frags, buffer->page, offset + copied,
-			size - copied, PAGE_SIZE);
+	/* The headers go into the linear part. */
+	if (first) {
+		head = eth_get_headlen(r->queue->dev->ndev, data, DNET_SMALL);
+		skb_put_data(r->skb, data, head);
+	}
+	skb_add_rx_frag(r->skb, skb_shinfo(r->skb)->nr_frags, buffer->page, answer->offset + head,
+			size - head, PAGE_SIZE);
 	buffer->page = NULL;
 }
 
-static void take_piece(struct reader *r, struct dnet_buffer *buffer,
+static void take_piece(struct reader *r, struct domus_buffer *buffer,
 		       const struct xen_netif_rx_response *answer)
 {
-	if (answer->status <= 0 || answer->offset > PAGE_SIZE ||
-	    answer->offset + answer->status > PAGE_SIZE)
+	if (answer->status <= 0 || answer->offset + answer->status > PAGE_SIZE)
 		r->bad = true;
 	if (r->bad || r->broken || !r->skb)
 		keep(r->queue, buffer);
@@ -175,13 +163,13 @@ static void take_extras(struct reader *r)
 static void take_packet(struct reader *r)
 {
 	struct xen_netif_rx_response answer;
-	struct dnet_buffer *buffer;
+	struct domus_buffer *buffer;
 	bool first = true;
 
 	do {
 		if (r->cons == r->prod) {
 			r->bad = true; /* packets are announced whole */
-			break;
+			return;
 		}
 		RING_COPY_RESPONSE(&r->queue->rx, r->cons, &answer);
 		buffer = &r->queue->posted[r->cons++ % DNET_RX_SLOTS];
@@ -242,7 +230,6 @@ static bool describe(struct reader *r)
 static bool receive_one(struct dnet_queue *queue, RING_IDX prod)
 {
 	struct reader r = {.queue = queue, .cons = queue->rx.rsp_cons, .prod = prod};
-	unsigned int length;
 
 	r.skb = napi_alloc_skb(&queue->napi, DNET_SMALL);
 	if (r.skb)
@@ -253,7 +240,6 @@ static bool receive_one(struct dnet_queue *queue, RING_IDX prod)
 		queue->stats.rx_no_memory++;
 		return !r.broken;
 	}
-	length = r.skb->len;
 	if (r.bad || r.broken || !describe(&r)) {
 		queue->stats.rx_bad += r.bad;
 		queue->stats.rx_dropped++;
@@ -261,7 +247,7 @@ static bool receive_one(struct dnet_queue *queue, RING_IDX prod)
 		return !r.broken;
 	}
 	queue->stats.rx_packets++;
-	queue->stats.rx_bytes += length;
+	queue->stats.rx_bytes += r.skb->len + ETH_HLEN;
 	napi_gro_receive(&queue->napi, r.skb);
 	return true;
 }
@@ -272,8 +258,7 @@ static int receive(struct dnet_queue *queue, int budget)
 	RING_IDX prod = READ_ONCE(queue->rx.sring->rsp_prod);
 	int done = 0;
 
-	virt_rmb(); /* the answers after the index that announces them; pairs with the backend's
-		       push */
+	virt_rmb(); /* answers after the index; pairs with the backend's push */
 	if (prod - queue->rx.rsp_cons > queue->rx.req_prod_pvt - queue->rx.rsp_cons)
 		return -EPROTO;
 	while (queue->rx.rsp_cons != prod && done < budget) {
@@ -288,17 +273,15 @@ int dnet_poll(struct napi_struct *napi, int budget)
 {
 	struct dnet_queue *queue = container_of(napi, struct dnet_queue, napi);
 	RING_IDX answered = queue->tx.rsp_cons;
-	int done = 0, more;
+	int done = -EPROTO, more;
 
-	if (!queue->broken) {
+	if (!queue->broken)
 		done = receive(queue, budget);
-		if (done < 0 || !dnet_tx_clean(queue)) {
-			dnet_broken(queue);
-			done = 0;
-		}
-	}
-	if (queue->broken) {
-		napi_complete(napi); /* and no end of interrupt: the channel stays silent */
+	if (done < 0 || !dnet_tx_clean(queue)) {
+		/* The interrupt's end is never told: the channel stays silent. */
+		queue->broken = true;
+		schedule_work(&queue->dev->front.broken_work);
+		napi_complete(napi);
 		return 0;
 	}
 	dnet_refill(queue);
@@ -317,18 +300,16 @@ int dnet_poll(struct napi_struct *napi, int budget)
 
 int dnet_rx_start(struct dnet_queue *queue)
 {
-	struct page_pool_params how = {
-		.pool_size = DNET_RX_SLOTS, .nid = NUMA_NO_NODE, .dev = &queue->dev->xb->dev};
+	struct page_pool_params how = {.pool_size = DNET_RX_SLOTS, .nid = NUMA_NO_NODE};
+	struct page_pool *pool;
 
 	timer_setup(&queue->refill_timer, refill_timer, 0);
 	queue->nr_spare = 0;
-	queue->pool = page_pool_create(&how);
-	if (IS_ERR(queue->pool)) {
-		int err = PTR_ERR(queue->pool);
-
-		queue->pool = NULL;
-		return err;
-	}
+	how.dev = &queue->dev->front.xb->dev;
+	pool = page_pool_create(&how);
+	if (IS_ERR(pool))
+		return PTR_ERR(pool);
+	queue->pool = pool;
 	return 0;
 }
 
@@ -345,7 +326,7 @@ void dnet_rx_stop(struct dnet_queue *queue)
 			keep(queue, &queue->posted[i]);
 	}
 	while (queue->nr_spare) {
-		struct dnet_buffer *buffer = &queue->spare[--queue->nr_spare];
+		struct domus_buffer *buffer = &queue->spare[--queue->nr_spare];
 
 		if (take_back(queue, buffer))
 			page_pool_put_full_page(queue->pool, buffer->page, false);

@@ -7,26 +7,11 @@
 
 #include "netfront.h"
 
-/* Where the small packet of a slot stands. */
-static void *small_buffer(struct dnet_queue *queue, unsigned int id,
-			  struct xen_netif_tx_request *request)
-{
-	unsigned int offset = id * DNET_SMALL;
-	struct dnet_buffer *buffer = &queue->small[offset / PAGE_SIZE];
-
-	request->gref = buffer->ref;
-	request->offset = offset_in_page(offset);
-	return page_address(buffer->page) + request->offset;
-}
-
 /* A packet being put into the ring. */
 struct writer {
 	struct dnet_queue *queue;
 	struct sk_buff *skb;
 	struct xen_netif_tx_request *first, *last;
-	u16 ids[DNET_PACKET_SLOTS]; /* to be taken back if a grant cannot be had */
-	unsigned int count;
-	RING_IDX start;
 };
 
 static struct xen_netif_tx_request *next_request(struct writer *w)
@@ -36,9 +21,8 @@ static struct xen_netif_tx_request *next_request(struct writer *w)
 		RING_GET_REQUEST(&queue->tx, queue->tx.req_prod_pvt++);
 	unsigned int id = queue->free[--queue->nr_free];
 
-	w->ids[w->count++] = id;
 	*request = (struct xen_netif_tx_request){.id = id};
-	queue->piece[id] = (struct dnet_piece){.busy = true, .ref = INVALID_GRANT_REF};
+	queue->piece[id] = (struct dnet_piece){.busy = true};
 	if (w->last)
 		w->last->flags |= XEN_NETTXF_more_data;
 	w->last = request;
@@ -69,24 +53,19 @@ static u16 checksum_flags(const struct sk_buff *skb)
 	return skb->ip_summed == CHECKSUM_UNNECESSARY ? XEN_NETTXF_data_validated : 0;
 }
 
-static int put_piece(struct writer *w, struct page *page, unsigned int offset, unsigned int length)
+static void put_piece(struct writer *w, struct page *page, unsigned int offset, unsigned int length)
 {
-	struct xen_netif_tx_request *request;
-	struct dnet_piece *piece;
-	int ref;
+	struct xen_netif_tx_request *request = next_request(w);
+	struct dnet_piece *piece = &w->queue->piece[request->id];
 
-	ref = gnttab_grant_foreign_access(w->queue->dev->xb->otherend_id, xen_page_to_gfn(page),
-					  GTF_readonly);
-	if (ref < 0)
-		return ref;
-	request = next_request(w);
-	request->gref = ref;
+	piece->skb = skb_get(w->skb);
+	piece->buffer.page = page;
+	piece->buffer.ref = gnttab_claim_grant_reference(&w->queue->grants);
+	gnttab_grant_foreign_access_ref(piece->buffer.ref, w->queue->dev->front.xb->otherend_id,
+					xen_page_to_gfn(page), GTF_readonly);
+	request->gref = piece->buffer.ref;
 	request->offset = offset;
 	request->size = length;
-	piece = &w->queue->piece[request->id];
-	piece->skb = skb_get(w->skb);
-	piece->ref = ref;
-	piece->page = page;
 	if (!w->first) {
 		/* The first message carries the length of the packet. */
 		w->first = request;
@@ -95,87 +74,83 @@ static int put_piece(struct writer *w, struct page *page, unsigned int offset, u
 		if (skb_is_gso(w->skb))
 			put_gso(w);
 	}
-	return 0;
 }
 
 /* A run of bytes, page by page. */
-static int put_range(struct writer *w, struct page *page, unsigned int offset, unsigned int length)
+static void put_range(struct writer *w, struct page *page, unsigned int offset, unsigned int length)
 {
-	int err = 0;
-
 	page += offset / PAGE_SIZE;
 	offset = offset_in_page(offset);
-	while (length && !err) {
+	while (length) {
 		unsigned int part = min_t(unsigned int, length, PAGE_SIZE - offset);
 
-		err = put_piece(w, page++, offset, part);
+		put_piece(w, page++, offset, part);
 		length -= part;
 		offset = 0;
 	}
-	return err;
 }
 
-static int put_packet(struct writer *w)
+static void put_packet(struct writer *w)
 {
 	const struct skb_shared_info *info = skb_shinfo(w->skb);
 	unsigned int i;
-	int err;
 
-	err = put_range(w, virt_to_page(w->skb->data), offset_in_page(w->skb->data),
-			skb_headlen(w->skb));
-	for (i = 0; i < info->nr_frags && !err; i++) {
+	put_range(w, virt_to_page(w->skb->data), offset_in_page(w->skb->data), skb_headlen(w->skb));
+	for (i = 0; i < info->nr_frags; i++) {
 		const skb_frag_t *frag = &info->frags[i];
 
-		err = put_range(w, skb_frag_page(frag), skb_frag_off(frag), skb_frag_size(frag));
+		put_range(w, skb_frag_page(frag), skb_frag_off(frag), skb_frag_size(frag));
 	}
-	return err;
 }
 
+/* Into the part of a small page that belongs to the slot. */
 static void put_small(struct writer *w)
 {
 	struct xen_netif_tx_request *request = next_request(w);
+	unsigned int offset = request->id * DNET_SMALL;
+	const struct domus_buffer *buffer = &w->queue->small[offset / PAGE_SIZE];
 
-	skb_copy_bits(w->skb, 0, small_buffer(w->queue, request->id, request), w->skb->len);
+	request->gref = buffer->ref;
+	request->offset = offset_in_page(offset);
 	request->size = w->skb->len;
 	request->flags = checksum_flags(w->skb);
+	skb_copy_bits(w->skb, 0, page_address(buffer->page) + request->offset, w->skb->len);
 	w->queue->stats.tx_copied++;
+}
+
+static unsigned int pages_of(unsigned int offset, unsigned int length)
+{
+	return DIV_ROUND_UP(offset_in_page(offset) + length, PAGE_SIZE);
 }
 
 static unsigned int pieces_of(const struct sk_buff *skb)
 {
-	unsigned int i,
-		count = DIV_ROUND_UP(offset_in_page(skb->data) + skb_headlen(skb), PAGE_SIZE);
+	const struct skb_shared_info *info = skb_shinfo(skb);
+	unsigned int count = pages_of(offset_in_page(skb->data), skb_headlen(skb)), i;
 
-	for (i = 0; i < skb_shinfo(skb)->nr_frags; i++) {
-		const skb_frag_t *frag = &skb_shinfo(skb)->frags[i];
-
-		count += DIV_ROUND_UP(offset_in_page(skb_frag_off(frag)) + skb_frag_size(frag),
-				      PAGE_SIZE);
-	}
+	for (i = 0; i < info->nr_frags; i++)
+		count += pages_of(skb_frag_off(&info->frags[i]), skb_frag_size(&info->frags[i]));
 	return count;
 }
 
+/* A free place in the ring has a free piece: only what tells about segmentation has none. */
 static bool has_room(struct dnet_queue *queue)
 {
-	return queue->nr_free >= DNET_PACKET_SLOTS &&
-	       RING_FREE_REQUESTS(&queue->tx) >= DNET_PACKET_SLOTS;
+	return RING_FREE_REQUESTS(&queue->tx) >= DNET_PACKET_SLOTS;
 }
 
+/* False if the backend holds on to the page: it is not used again before it lets go. */
 static bool forget_piece(struct dnet_queue *queue, unsigned int id)
 {
 	struct dnet_piece *piece = &queue->piece[id];
 	bool ended = true;
 
 	if (piece->skb) {
-		ended = gnttab_try_end_foreign_access(piece->ref);
-		if (!ended) {
-			/*
-			 * The backend holds on to the page: it must not be used again before it
-			 * lets go.
-			 */
-			get_page(piece->page);
-			gnttab_end_foreign_access(piece->ref, piece->page);
-		}
+		ended = gnttab_end_foreign_access_ref(piece->buffer.ref);
+		if (ended)
+			gnttab_release_grant_reference(&queue->grants, piece->buffer.ref);
+		else
+			domus_end_access(&piece->buffer);
 		dev_consume_skb_any(piece->skb);
 	}
 	piece->busy = false;
@@ -184,26 +159,9 @@ static bool forget_piece(struct dnet_queue *queue, unsigned int id)
 	return ended;
 }
 
-/* A grant could not be had in the middle of a packet. Nothing of it was announced yet. */
-static void undo(struct writer *w)
-{
-	w->queue->tx.req_prod_pvt = w->start;
-	while (w->count)
-		forget_piece(w->queue, w->ids[--w->count]);
-}
-
-static void push(struct dnet_queue *queue)
-{
-	int notify;
-
-	RING_PUSH_REQUESTS_AND_CHECK_NOTIFY(&queue->tx, notify);
-	if (notify)
-		notify_remote_via_irq(queue->irq);
-}
-
 static bool put(struct dnet_queue *queue, struct sk_buff *skb)
 {
-	struct writer w = {.queue = queue, .skb = skb, .start = queue->tx.req_prod_pvt};
+	struct writer w = {.queue = queue, .skb = skb};
 
 	if (skb->len <= DNET_SMALL && !skb_is_gso(skb)) {
 		put_small(&w);
@@ -214,10 +172,7 @@ static bool put(struct dnet_queue *queue, struct sk_buff *skb)
 		if (skb_linearize(skb))
 			return false;
 	}
-	if (put_packet(&w)) {
-		undo(&w);
-		return false;
-	}
+	put_packet(&w);
 	return true;
 }
 
@@ -228,6 +183,7 @@ netdev_tx_t dnet_transmit(struct sk_buff *skb, struct net_device *ndev)
 	struct dnet_queue *queue = &dev->queue[number];
 	struct netdev_queue *lane = netdev_get_tx_queue(ndev, number);
 	unsigned int length = skb->len;
+	int notify = 0;
 
 	if (!queue->connected || queue->broken || length > XEN_NETIF_MAX_TX_SIZE ||
 	    !put(queue, skb)) {
@@ -242,7 +198,9 @@ netdev_tx_t dnet_transmit(struct sk_buff *skb, struct net_device *ndev)
 	}
 	/* Also what earlier packets of a bundle left unannounced. */
 	if (queue->connected && (!netdev_xmit_more() || netif_xmit_stopped(lane)))
-		push(queue);
+		RING_PUSH_REQUESTS_AND_CHECK_NOTIFY(&queue->tx, notify);
+	if (notify)
+		notify_remote_via_irq(queue->irq);
 	/* The pieces in the ring hold references of their own. */
 	dev_consume_skb_any(skb);
 	return NETDEV_TX_OK;
@@ -258,8 +216,7 @@ static bool collect(struct dnet_queue *queue)
 
 	do {
 		prod = READ_ONCE(queue->tx.sring->rsp_prod);
-		virt_rmb(); /* the answers after the index that announces them; pairs with the
-			       backend's push */
+		virt_rmb(); /* answers after the index; pairs with the backend's push */
 		if (prod - cons > queue->tx.req_prod_pvt - cons)
 			return false;
 		for (; cons != prod; cons++) {
@@ -275,8 +232,7 @@ static bool collect(struct dnet_queue *queue)
 		queue->tx.rsp_cons = cons;
 		/* Wake us when half of what is out has come back. */
 		queue->tx.sring->rsp_event = cons + 1 + (queue->tx.req_prod_pvt - cons) / 2;
-		virt_mb(); /* the wish before the look whether more has come; pairs with the
-			      backend's push */
+		virt_mb(); /* the wish before the next look; pairs with the backend's push */
 	} while (cons != READ_ONCE(queue->tx.sring->rsp_prod));
 	return true;
 }
@@ -298,25 +254,17 @@ bool dnet_tx_clean(struct dnet_queue *queue)
 int dnet_tx_start(struct dnet_queue *queue)
 {
 	unsigned int i;
-	int ref;
+	int err;
 
 	queue->nr_free = 0;
 	for (i = 0; i < DNET_TX_SLOTS; i++)
 		queue->free[queue->nr_free++] = DNET_TX_SLOTS - 1 - i;
 	for (i = 0; i < DNET_SMALL_PAGES; i++) {
-		struct page *page = alloc_page(GFP_KERNEL | __GFP_ZERO);
-
-		if (!page)
-			return -ENOMEM;
-		ref = gnttab_grant_foreign_access(queue->dev->xb->otherend_id,
-						  xen_page_to_gfn(page), GTF_readonly);
-		if (ref < 0) {
-			__free_page(page);
-			return ref;
-		}
-		queue->small[i] = (struct dnet_buffer){.ref = ref, .page = page};
+		err = domus_grant_new(&queue->dev->front, GFP_KERNEL, true, &queue->small[i]);
+		if (err)
+			return err;
 	}
-	return 0;
+	return gnttab_alloc_grant_references(DNET_TX_SLOTS, &queue->grants);
 }
 
 /* Packets in flight are lost, as packets may be. */
@@ -333,4 +281,6 @@ void dnet_tx_stop(struct dnet_queue *queue)
 			gnttab_end_foreign_access(queue->small[i].ref, queue->small[i].page);
 		queue->small[i].page = NULL;
 	}
+	gnttab_free_grant_references(queue->grants);
+	queue->grants = INVALID_GRANT_REF;
 }

@@ -11,6 +11,7 @@ import qemu
 from cpio import Tree
 
 from .machine import Failure, Machine
+from .typist import Typist
 
 BOOT_LIMIT = 240  # seconds; about 20 alone under TCG, more on a busy machine
 LOG_LINE = re.compile(r"^\((XEN|domus)\).*\n?", re.MULTILINE)
@@ -41,6 +42,7 @@ class Dom0:
         self.machine = Machine(command, os.path.join(work, f"{name}.console"))
         try:
             self.machine.wait_for("dom0: shell ready", BOOT_LIMIT)
+            self._type = Typist(self.machine).type if settings.hypervisor == "xen" else self.machine.send
             # xl refuses to create anything until xen-init-dom0 has named the pool of CPUs.
             self.until("xl cpupool-list" if self.tool_name == "xl" else f"{self.tool_name} list", 60)
         except BaseException:
@@ -58,7 +60,7 @@ class Dom0:
         """Runs a shell command; its stdin is empty, stdout and stderr are one."""
         self._number += 1
         mark, start = self._number, self.machine.position()
-        self.machine.send(f'echo "<begin-$(({mark}))>"\n{{\n{command}\n}} </dev/null 2>&1\necho "<end-$(({mark})):$?>"\n')
+        self._type(f'echo "<begin-$(({mark}))>"\n{{\n{command}\n}} </dev/null 2>&1\necho "<end-$(({mark})):$?>"\n')
         try:
             end = self.machine.wait_for(rf"<end-{mark}:(\d+)>", seconds, start)
         except Failure as problem:
