@@ -24,6 +24,8 @@ endif()
 function(domus_together target)
   if(DOMUS_CHECK)
     set_target_properties(${target} PROPERTIES UNITY_BUILD ON UNITY_BUILD_BATCH_SIZE 4)
+    # To the compiler the files put together are included ones, whose local types it warns about in templates.
+    target_compile_options(${target} PRIVATE -Wno-subobject-linkage)
   endif()
 endfunction()
 
