@@ -7,6 +7,7 @@
 #include <cstring>
 #include <stdexcept>
 #include <utility>
+#include <vector>
 
 #include <boost/asio/steady_timer.hpp>
 #include <boost/asio/this_coro.hpp>
@@ -20,6 +21,8 @@
 #include <sys/stat.h>
 #include <sys/vfs.h>
 #include <unistd.h>
+
+#include "backend-drivers/block/mapped_file.hpp"
 
 namespace domus::block {
 namespace {
@@ -111,19 +114,39 @@ Facts measured(const Spec& spec, int file) {
 class FileStorage final : public Storage {
 public:
     FileStorage(FileEngine& engine, File file, Spec spec)
-        : engine_(engine), file_(std::move(file)), spec_(std::move(spec)), facts_(measured(spec_, file_.descriptor)) {}
+        : engine_(engine), file_(std::move(file)), spec_(std::move(spec)), facts_(measured(spec_, file_.descriptor)) {
+        map_memory();
+    }
     Medium medium() const override { return facts_.medium; }
-    void measure() override { facts_.medium.bytes = measured(spec_, file_.descriptor).medium.bytes; }
+    void measure() override {
+        facts_.medium.bytes = measured(spec_, file_.descriptor).medium.bytes;
+        map_memory();
+    }
     std::uint32_t physical_sector() const override { return facts_.physical; }
     std::uint32_t discard_granularity() const override { return facts_.granularity; }
-    void start(Io& io) override { engine_.start(io, file_.descriptor); }
+    void start(Io& io) override {
+        if (io.kind == Kind::Discard && !mapped_.empty()) {
+            mapped_.back()->forget(io.offset, io.length);
+        }
+        engine_.start(io, file_.descriptor);
+    }
     void submit() override { engine_.submit(); }
+    std::uint8_t* bytes(std::uint64_t offset, std::uint64_t length) override {
+        return mapped_.empty() ? nullptr : mapped_.back()->bytes(offset, length);
+    }
 
 private:
+    void map_memory() {
+        if (in_memory(file_.descriptor)) {
+            mapped_.push_back(std::make_unique<MappedFile>(file_.descriptor, facts_.medium.bytes, spec_.read_only));
+        }
+    }
+
     FileEngine& engine_;
     File file_;
     Spec spec_;
     Facts facts_;
+    std::vector<std::unique_ptr<MappedFile>> mapped_; ///< the last counts; operations may be under way in those before
 };
 
 } // namespace

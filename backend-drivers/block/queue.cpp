@@ -10,6 +10,7 @@
 #include <boost/asio/post.hpp>
 
 #include "backend-drivers/common/ring_server.hpp"
+#include "hypervisor/client/error.hpp"
 
 namespace domus::block {
 
@@ -42,6 +43,7 @@ struct Queue::Job final : Io {
     std::shared_ptr<Queue> queue; ///< while the medium works on it
     std::uint8_t* buffer = nullptr;
     std::size_t capacity = 0;
+    std::uint8_t* place = nullptr; ///< where its data lies on the medium, when that is memory: `buffer` is not used
     alignas(512) std::array<blkif_request_segment, most_segments> indirect; // crosses no page
 };
 
@@ -156,11 +158,25 @@ void Queue::read_indirect() {
 }
 
 void Queue::copy_in() {
+    try {
+        collect_in(true);
+    } catch (const client::Error&) { // a medium in memory became shorter: start() shall say so
+        collect_in(false);
+    }
+}
+
+void Queue::collect_in(bool in_place) {
+    pieces_.clear();
+    piece_jobs_.clear();
     for (Job* job : batch_) {
         const Request& request = job->request;
         const bool data = request.kind == Kind::Read || request.kind == Kind::Write;
+        job->place = nullptr;
         if (job->status == BLKIF_RSP_OKAY && data) {
-            job->need(request.length);
+            job->place = in_place ? storage_->bytes(request.offset, request.length) : nullptr;
+            if (job->place == nullptr) {
+                job->need(request.length);
+            }
             if (request.kind == Kind::Write) {
                 add_pieces(*job, false);
             }
@@ -170,7 +186,7 @@ void Queue::copy_in() {
 }
 
 void Queue::add_pieces(const Job& job, bool to_guest) {
-    std::uint8_t* local = job.buffer;
+    std::uint8_t* local = job.place != nullptr ? job.place : job.buffer;
     for (const auto& segment : std::span(job.request.segments.data(), job.request.segment_count)) {
         for (std::uint16_t done = 0; done < segment.length;) {
             const std::size_t room = page_size - reinterpret_cast<std::uintptr_t>(local) % page_size;
@@ -204,7 +220,7 @@ void Queue::copy_pieces() {
 void Queue::run(Job& job) {
     ++running_;
     job.queue = shared_from_this();
-    if (job.status != BLKIF_RSP_OKAY) {
+    if (job.status != BLKIF_RSP_OKAY || job.place != nullptr) {
         job.done(0);
         return;
     }
@@ -246,8 +262,27 @@ void Queue::copy_out() {
     for (const Job* job : reads_done_) {
         add_pieces(*job, true);
     }
+    try {
+        copy_pieces();
+    } catch (const client::Error&) { // a medium in memory became shorter: whose part is gone is found one by one
+        copy_out_singly();
+    }
     reads_done_.clear();
-    copy_pieces();
+}
+
+void Queue::copy_out_singly() {
+    for (Job* job : reads_done_) {
+        pieces_.clear();
+        piece_jobs_.clear();
+        try {
+            add_pieces(*job, true);
+            copy_pieces();
+        } catch (const client::Error&) {
+            job->status = BLKIF_RSP_ERROR;
+        }
+    }
+    pieces_.clear();
+    piece_jobs_.clear();
 }
 
 void Queue::answer() {

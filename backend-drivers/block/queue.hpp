@@ -60,10 +60,12 @@ private:
     struct Job;
     void read_indirect();
     void copy_in();
+    void collect_in(bool in_place);
     void run(Job& job);
     void completed(Job& job);
     void finish();
     void copy_out();
+    void copy_out_singly();
     void answer();
     void add_pieces(const Job& job, bool to_guest);
     void copy_pieces();

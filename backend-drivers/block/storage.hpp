@@ -38,6 +38,13 @@ public:
     virtual void start(Io& io) = 0;
     /// Sends what was begun, all at once.
     virtual void submit() = 0;
+    /// Where the bytes of a read or a write lie in this process' memory, if the medium is memory: they are then copied
+    /// from and to the guest there, without start(). They stay there until the next submit() of a later batch at least;
+    /// a copy that fails is to be done by start() instead, which says why. Null: not so, here or in general.
+    virtual std::uint8_t* bytes(std::uint64_t offset, std::uint64_t length) {
+        (void)offset, (void)length;
+        return nullptr;
+    }
 };
 
 /// What the toolstack says of a disk.

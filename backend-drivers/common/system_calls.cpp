@@ -30,8 +30,8 @@ constexpr int frame_calls[] = {
     SYS_getdents64, SYS_dup, SYS_msync, SYS_fstatfs, SYS_statfs, SYS_io_uring_enter, SYS_io_uring_register,
     SYS_io_uring_setup,
     // memory and threads' own; mmap and mprotect are judged below
-    SYS_munmap, SYS_mremap, SYS_madvise, SYS_brk, SYS_mlock, SYS_munlock, SYS_futex, SYS_rseq, SYS_set_robust_list,
-    SYS_sigaltstack,
+    SYS_munmap, SYS_mremap, SYS_madvise, SYS_mincore, SYS_brk, SYS_mlock, SYS_munlock, SYS_futex, SYS_rseq,
+    SYS_set_robust_list, SYS_sigaltstack,
     // waiting and time
     SYS_epoll_wait, SYS_epoll_pwait, SYS_epoll_pwait2, SYS_epoll_ctl, SYS_epoll_create1, SYS_poll, SYS_ppoll,
     SYS_eventfd2, SYS_timerfd_create, SYS_timerfd_settime, SYS_pipe2, SYS_clock_gettime, SYS_clock_nanosleep,

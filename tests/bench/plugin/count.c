@@ -2,7 +2,9 @@
  * windows may follow each other; the one with the fewest instructions counts (nothing else ran in it).
  *
  * Use: -plugin count.so,out=FILE. The marks are NOPs of eight bytes (0f 1f 84 00, then a 32-bit number: below). FILE
- * holds lines `ADDRESS COUNT KIND`, hexadecimal address; KIND: `-`, or what the instruction does to the CPU's state.
+ * holds lines `ADDRESS MEMORY FIRST COUNT KIND`: the hexadecimal address; where the instruction lies in the machine's
+ * memory (in QEMU's terms: only differences mean something), so that equal addresses of two guests can be told apart;
+ * its rank among all by the time it was first seen; KIND: `-`, or what the instruction does to the CPU's state.
  */
 #include "qemu_plugin.h"
 
@@ -16,7 +18,8 @@ enum { mark_start = 0x446f6d01, mark_stop = 0x446f6d02 };
 enum { capacity = 1 << 21 };
 
 struct place {
-    uint64_t address;
+    uint64_t address, memory;
+    uint32_t first;
     const char* kind;
 };
 static struct place places[capacity];
@@ -28,10 +31,10 @@ static const char* out;
 
 EXPORT int qemu_plugin_version = 1;
 
-/* The slot of an address: open addressing, never emptied. */
-static size_t slot_of(uint64_t address) {
-    size_t i = (address * 0x9e3779b97f4a7c15u) >> (64 - 21);
-    while (places[i].kind && places[i].address != address)
+/* The slot of an instruction: open addressing, never emptied. */
+static size_t slot_of(uint64_t address, uint64_t memory) {
+    size_t i = ((address ^ memory << 13) * 0x9e3779b97f4a7c15u) >> (64 - 21);
+    while (places[i].kind && (places[i].address != address || places[i].memory != memory))
         i = (i + 1) % capacity;
     if (!places[i].kind) {
         if (++used > capacity / 4 * 3) {
@@ -39,6 +42,8 @@ static size_t slot_of(uint64_t address) {
             exit(1);
         }
         places[i].address = address;
+        places[i].memory = memory;
+        places[i].first = (uint32_t)used;
     }
     return i;
 }
@@ -73,8 +78,8 @@ static void save(void) {
         return perror(out);
     for (size_t i = 0; i < capacity; ++i) {
         if (best[i])
-            fprintf(file, "%llx %llu %s\n", (unsigned long long)places[i].address, (unsigned long long)best[i],
-                    places[i].kind);
+            fprintf(file, "%llx %llx %u %llu %s\n", (unsigned long long)places[i].address,
+                    (unsigned long long)places[i].memory, places[i].first, (unsigned long long)best[i], places[i].kind);
     }
     fclose(file);
 }
@@ -100,7 +105,8 @@ static void translated(qemu_plugin_id_t id, struct qemu_plugin_tb* block) {
     for (size_t n = qemu_plugin_tb_n_insns(block), i = 0; i < n; ++i) {
         struct qemu_plugin_insn* insn = qemu_plugin_tb_get_insn(block, i);
         const uint8_t* code = qemu_plugin_insn_data(insn);
-        const size_t size = qemu_plugin_insn_size(insn), slot = slot_of(qemu_plugin_insn_vaddr(insn));
+        const size_t size = qemu_plugin_insn_size(insn);
+        const size_t slot = slot_of(qemu_plugin_insn_vaddr(insn), (uint64_t)(uintptr_t)qemu_plugin_insn_haddr(insn));
         uint32_t number = 0;
         places[slot].kind = kind_of(code, size);
         if (size == 8 && memcmp(code, "\x0f\x1f\x84\x00", 4) == 0)

@@ -17,6 +17,7 @@ void qemu_plugin_register_vcpu_tb_trans_cb(qemu_plugin_id_t, void (*)(qemu_plugi
 size_t qemu_plugin_tb_n_insns(const struct qemu_plugin_tb*);
 struct qemu_plugin_insn* qemu_plugin_tb_get_insn(const struct qemu_plugin_tb*, size_t index);
 uint64_t qemu_plugin_insn_vaddr(const struct qemu_plugin_insn*);
+void* qemu_plugin_insn_haddr(const struct qemu_plugin_insn*);
 const void* qemu_plugin_insn_data(const struct qemu_plugin_insn*);
 size_t qemu_plugin_insn_size(const struct qemu_plugin_insn*);
 void qemu_plugin_register_vcpu_insn_exec_cb(struct qemu_plugin_insn*, void (*)(unsigned cpu, void* data),

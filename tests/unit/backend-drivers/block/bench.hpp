@@ -21,7 +21,7 @@ struct Memory {
     std::vector<std::uint8_t> bytes = std::vector<std::uint8_t>(1 << 20);
     Medium medium{1 << 20, false, true};
     std::vector<Io*> held;
-    bool hold = false;
+    bool hold = false, in_place = false;
     int error = 0;
     unsigned flushes = 0, discards = 0, opened = 0;
     Spec spec;
@@ -62,6 +62,9 @@ struct MemoryStorage final : Storage {
         }
     }
     void submit() override {}
+    std::uint8_t* bytes(std::uint64_t offset, std::uint64_t length) override {
+        return memory.in_place && offset + length <= memory.bytes.size() ? &memory.bytes[offset] : nullptr;
+    }
     Memory& memory;
 };
 

@@ -38,6 +38,40 @@ TEST_F(DiskTest, DataGoesBothWays) {
     EXPECT_EQ(medium().flushes, 1u);
 }
 
+TEST_F(DiskTest, AMediumInMemoryIsCopiedFromAndToItself) {
+    connect();
+    medium().in_place = true;
+    medium().error = EIO; // of start(), which is not called
+    fill(data, 0x5a);
+    EXPECT_EQ(ask(request(BLKIF_OP_WRITE, 9, data, 1)), BLKIF_RSP_OKAY);
+    EXPECT_EQ(medium().bytes[9 * 512], 0x5a);
+    EXPECT_EQ(medium().bytes[17 * 512], 0);
+    EXPECT_EQ(ask(request(BLKIF_OP_READ, 12, data + 1, 2)), BLKIF_RSP_OKAY);
+    EXPECT_EQ(grants->page(data + 1)[0], 0x5a);
+    EXPECT_EQ(grants->page(data + 1)[5 * 512], 0);
+    grants->revoke(data + 2);
+    EXPECT_EQ(ask(request(BLKIF_OP_READ, 12, data + 2, 3)), BLKIF_RSP_ERROR);
+    EXPECT_EQ(ask(request(BLKIF_OP_FLUSH_DISKCACHE, 0, 0, 4)), BLKIF_RSP_ERROR) << "start() does all else";
+}
+
+TEST_F(DiskTest, AMediumInMemoryThatGoesAwayIsAnError) {
+    connect();
+    medium().in_place = true;
+    grants->gone = std::span(medium().bytes).subspan(8 * page_size);
+    fill(data, 0x5a);
+    medium().error = EIO;
+    EXPECT_EQ(ask(request(BLKIF_OP_WRITE, 64, data, 1)), BLKIF_RSP_ERROR);
+    medium().error = 0;
+    EXPECT_EQ(ask(request(BLKIF_OP_WRITE, 64, data, 2)), BLKIF_RSP_OKAY) << "done in the other way";
+    EXPECT_EQ(medium().bytes[8 * page_size], 0x5a);
+    EXPECT_EQ(ask(request(BLKIF_OP_READ, 64, data, 3)), BLKIF_RSP_ERROR);
+    push(request(BLKIF_OP_READ, 64, data + 1, 4));
+    push(request(BLKIF_OP_READ, 0, data + 2, 5));
+    notify();
+    EXPECT_EQ(response(3).status, BLKIF_RSP_ERROR);
+    EXPECT_EQ(response(4).status, BLKIF_RSP_OKAY) << "of the same batch";
+}
+
 TEST_F(DiskTest, IndirectRequestsOfManyPages) {
     connect();
     auto* list = reinterpret_cast<blkif_request_segment*>(grants->page(list_page));

@@ -11,7 +11,9 @@
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/io_context.hpp>
 #include <fcntl.h>
+#include <linux/magic.h>
 #include <sys/file.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 #include "backend-drivers/block/file.hpp"
@@ -147,6 +149,43 @@ TEST_P(FileTest, WhatIsNoDiskIsRefused) {
     begin_open({path, true, true});
     ASSERT_TRUE(until([&] { return !failure.empty(); }));
     EXPECT_NE(failure.find("smaller than a sector"), std::string::npos) << failure;
+}
+
+TEST_P(FileTest, AFileInMemoryShowsItsBytesButNoHoles) {
+    std::filesystem::remove(path);
+    path = "/dev/shm/domus-image-" + std::to_string(::getpid());
+    struct statfs system {};
+    if (::statfs("/dev/shm", &system) != 0 || system.f_type != TMPFS_MAGIC) {
+        GTEST_SKIP() << "/dev/shm is no tmpfs here";
+    }
+    std::ofstream(path).close();
+    std::filesystem::resize_file(path, 600 * page_size);
+    open();
+    EXPECT_EQ(disk->bytes(0, page_size), nullptr);
+    std::memset(page, 0x3c, 2 * page_size);
+    EXPECT_EQ(run(Kind::Write, page_size, 2 * page_size), 0);
+    const std::uint8_t* there = disk->bytes(page_size + 512, page_size);
+    ASSERT_NE(there, nullptr);
+    EXPECT_EQ(*there, 0x3c);
+    EXPECT_EQ(disk->bytes(page_size, 3 * page_size), nullptr) << "a hole at the end";
+    EXPECT_EQ(disk->bytes(599 * page_size, 2 * page_size), nullptr) << "the file's end";
+    EXPECT_EQ(run(Kind::Discard, 2 * page_size, page_size), 0);
+    EXPECT_EQ(disk->bytes(page_size, 2 * page_size), nullptr);
+    EXPECT_NE(disk->bytes(page_size, page_size), nullptr);
+    std::filesystem::resize_file(path, 700 * page_size);
+    disk->measure();
+    EXPECT_EQ(run(Kind::Write, 699 * page_size, page_size), 0);
+    EXPECT_NE(disk->bytes(699 * page_size, page_size), nullptr);
+}
+
+TEST_P(FileTest, AFileThatIsNotInMemoryHasNoBytesToShow) {
+    struct statfs system {};
+    if (::statfs(path.substr(0, path.rfind('/')).c_str(), &system) != 0 || system.f_type == TMPFS_MAGIC) {
+        GTEST_SKIP() << "temporary files are in memory here";
+    }
+    open();
+    EXPECT_EQ(run(Kind::Write, 0, page_size), 0);
+    EXPECT_EQ(disk->bytes(0, page_size), nullptr);
 }
 
 INSTANTIATE_TEST_SUITE_P(, FileTest, testing::Values(Engine::Best, Engine::Threads, Engine::InPlace));

@@ -64,9 +64,16 @@ public:
         mapped -= pages;
     }
 
-    void copy(std::uint16_t, std::span<GrantCopy> pieces) override {
+    /// The caller's own memory that is not there when it is touched.
+    std::span<std::uint8_t> gone;
+
+    void copy(std::uint16_t domid, std::span<GrantCopy> pieces) override {
         ++copies;
         for (auto& piece : pieces) {
+            const auto* local = static_cast<std::uint8_t*>(piece.local);
+            if (!gone.empty() && local >= gone.data() && local < gone.data() + gone.size()) {
+                throw Error("copy granted pages", domid, EFAULT);
+            }
             if (!allowed(piece.reference, piece.to_guest) || piece.offset + piece.length > page_size) {
                 piece.status = -3; // GNTST_bad_gntref
                 continue;
