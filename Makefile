@@ -93,8 +93,8 @@ bench: xen product images ## the figures of docs/benchmarks.md: native, Xen, Dom
 	@$(images) --tools xen
 	@nice -n 5 python3 tests/bench/run.py $(addprefix --part ,$(PART)) $(if $(ROW),--row "$(ROW)") $(COLUMNS)
 
-bench-explain: xen product images ## OP="null syscall": where that operation's instructions go (COLUMNS=native: on another column)
-	@nice -n 5 python3 tests/bench/explain.py "$(OP)" $(COLUMNS)
+bench-explain: xen product images ## OP="null syscall": where its instructions go (COLUMNS=native: on another column); OP=net WHAT=up: a transfer's
+	@nice -n 5 python3 $(if $(filter net,$(OP)),tests/bench/explain_net.py $(if $(WHAT),--what $(WHAT)),tests/bench/explain.py "$(OP)") $(COLUMNS)
 
 lint: packages ## format, clang-tidy on changed files, dependency arrows, file lengths
 	@python3 tests/lint/run.py

@@ -116,7 +116,7 @@ def machine(settings):
     if settings.icount:
         # One instruction is one nanosecond: figures repeat, whatever else the machine does.
         args += ["-plugin", settings.plugin] if settings.plugin else []
-        return args + ["-accel", "tcg", "-cpu", "max,-smap", "-icount", "shift=0,sleep=off"]
+        return args + ["-accel", "tcg", "-cpu", os.environ.get("TCG_CPU", "max,-smap"), "-icount", "shift=0,sleep=off"]
     return args + accelerator(settings.accel)
 
 

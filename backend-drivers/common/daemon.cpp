@@ -61,6 +61,9 @@ asio::awaitable<void> run(Service& service, asio::any_io_executor executor, Opti
     service.drop_rights();
     allow_system_calls();
     serving.home = co_await own_home(*serving.store);
+    if (const auto domid = to_number(std::string_view(serving.home).substr(serving.home.rfind('/') + 1))) {
+        serving.access.grants->set_own_domain(static_cast<std::uint16_t>(*domid));
+    }
     spdlog::info("serving {}", service.words().devices);
     co_await serve_devices(service, std::move(serving));
 }

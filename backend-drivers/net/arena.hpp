@@ -1,34 +1,28 @@
 // Page-aligned memory of a queue, which packets are copied to and from. Header-only. Owner: a queue. Touched once when
-// it is made, so that serving takes no page faults.
+// it is made, so that serving takes no page faults. The grants outlive it.
 #pragma once
 
 #include <cstdint>
-#include <cstdlib>
-#include <cstring>
-#include <memory>
-#include <new>
 
 #include "backend-drivers/net/types.hpp"
+#include "hypervisor/client/grants.hpp"
 
 namespace domus::net {
 
 class Arena {
 public:
-    explicit Arena(std::size_t pages)
-        : memory_(static_cast<std::uint8_t*>(std::aligned_alloc(page_size, pages * page_size))) {
-        if (!memory_) {
-            throw std::bad_alloc();
-        }
-        std::memset(memory_.get(), 0, pages * page_size);
-    }
+    Arena(client::Grants& grants, std::size_t pages)
+        : grants_(grants), pages_(pages), memory_(static_cast<std::uint8_t*>(grants.allocate(pages))) {}
+    Arena(const Arena&) = delete;
+    Arena& operator=(const Arena&) = delete;
+    ~Arena() { grants_.release(memory_, pages_); }
 
-    std::uint8_t* page(std::size_t number) const { return memory_.get() + number * page_size; }
+    std::uint8_t* page(std::size_t number) const { return memory_ + number * page_size; }
 
 private:
-    struct Free {
-        void operator()(std::uint8_t* memory) const { std::free(memory); }
-    };
-    std::unique_ptr<std::uint8_t, Free> memory_;
+    client::Grants& grants_;
+    std::size_t pages_;
+    std::uint8_t* memory_;
 };
 
 } // namespace domus::net

@@ -66,6 +66,8 @@ private:
     void notify(backend::Port& port) { (port ? port : tx_port_).notify(); }
 
     backend::Device& device_;
+    std::shared_ptr<client::Grants>
+        grants_; ///< of the memory of both ways, which is given back when the coroutines ended
     Tap tap_;
     client::GrantMap tx_page_, rx_page_;
     backend::Port tx_port_, rx_port_; ///< rx_port_ is none when one event channel serves both ways

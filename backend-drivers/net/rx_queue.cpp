@@ -33,7 +33,7 @@ std::uint16_t flags_of(const Offload& offload) {
 
 RxQueue::RxQueue(RxRing ring, client::Grants& grants, Wire& wire, Settings settings, Counts counts)
     : ring_(ring), grants_(grants), wire_(wire), settings_(settings), counts_(counts),
-      pages_(pages_per_batch + pages_per_packet) {
+      pages_(grants, pages_per_batch + pages_per_packet) {
     batch_.reserve(packets_per_batch);
     pieces_.reserve(pages_per_batch + pages_per_packet);
     ids_.reserve(ring.size());

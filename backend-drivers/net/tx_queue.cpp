@@ -29,7 +29,7 @@ std::span<const std::uint8_t> head_of(std::span<const iovec> data, std::span<std
 } // namespace
 
 TxQueue::TxQueue(TxRing ring, client::Grants& grants, Wire& wire, Settings settings, Counts counts)
-    : ring_(ring), grants_(grants), wire_(wire), settings_(settings), counts_(counts), pages_(ring.size()) {
+    : ring_(ring), grants_(grants), wire_(wire), settings_(settings), counts_(counts), pages_(grants, ring.size()) {
     batch_.reserve(packets_per_batch);
     pieces_.reserve(slots_per_batch + longest_chain);
 }

@@ -106,6 +106,13 @@ asio::awaitable<void> Vif::attach(bool resumed) {
         throw std::runtime_error(
             "the frontend does not say request-rx-copy and feature-rx-notify, which are needed here");
     }
+    // It would wait for answers there for ever.
+    const auto control = co_await frontend_has("ctrl-ring-ref");
+    if (control) {
+        throw std::runtime_error(
+            "the frontend gives a control ring (ctrl-ring-ref), which feature-ctrl-ring = 0 says is "
+            "not served here: it has to do without");
+    }
     const auto said = co_await device_.frontend_number("multi-queue-num-queues", most_queues);
     const auto count = static_cast<unsigned>(said.value_or(1));
     if (count == 0) {

@@ -7,7 +7,10 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <cstdlib>
+#include <cstring>
 #include <memory>
+#include <new>
 #include <span>
 #include <utility>
 
@@ -36,6 +39,20 @@ public:
     virtual void unmap(void* address, std::size_t pages) noexcept = 0;
     /// Carries out all pieces; each gets its status. Throws Error only when none was tried.
     virtual void copy(std::uint16_t domid, std::span<GrantCopy> pieces) = 0;
+
+    /// Page-aligned memory, all zero, for the local side of copy(). From a real kernel it is memory that this domain
+    /// granted to itself, as far as there is some: then the kernel does not look this process' page tables up for each
+    /// piece. Throws std::bad_alloc.
+    virtual void* allocate(std::size_t pages) {
+        void* memory = std::aligned_alloc(page_size, pages * page_size);
+        if (!memory) {
+            throw std::bad_alloc();
+        }
+        return std::memset(memory, 0, pages * page_size);
+    }
+    virtual void release(void* memory, std::size_t) noexcept { std::free(memory); }
+    /// This process' own domain, once it is known. Before that allocate() gives memory as any.
+    virtual void set_own_domain(std::uint16_t) {}
 };
 
 /// Throws Error when this is no domain of a Xen-compatible hypervisor, or the module xen-gntdev is not there.

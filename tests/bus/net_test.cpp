@@ -4,6 +4,7 @@
 #include "frontend-drivers/guestkit/drivers/net.hpp"
 #include "tests/bus/bus.hpp"
 
+#include <cstdlib>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <numeric>
@@ -46,6 +47,7 @@ struct CardOnTheBus : testing::Test {
     std::string stage = "none";
     std::vector<Bytes> received;
     Err error{};
+    u32 visits = 0;
 
     CardOnTheBus() {
         bus.write("/local/domain/1/device/vif/0/mac", "00:16:3e:01:02:03");
@@ -73,6 +75,24 @@ struct CardOnTheBus : testing::Test {
     }
     Task<void> run(guest::Kit& kit, u32 frames) {
         const auto result = co_await talk(kit, frames);
+        error = result.error();
+    }
+    // The same card connects and closes so often, with one frame each way in between.
+    Task<Result<void>> come_and_go(guest::Kit& kit, u32 times) {
+        CO_LET(number, co_await guest::Frontend::find(kit, "vif"));
+        NetworkCard card(kit, number);
+        Bytes in(NetworkCard::longest_frame);
+        while (visits < times) {
+            CO_CHECK(co_await card.connect());
+            CO_CHECK(co_await card.send(frame(60, 0)));
+            CO_CHECK(co_await card.receive(in));
+            CO_CHECK(co_await card.close());
+            ++visits;
+        }
+        co_return Result<void>();
+    }
+    Task<void> run_often(guest::Kit& kit, u32 times) {
+        const auto result = co_await come_and_go(kit, times);
         error = result.error();
     }
     // What came over the bridge, without the tap's header.
@@ -108,6 +128,22 @@ TEST_F(CardOnTheBus, FramesGoBothWaysUnchanged) {
         ASSERT_EQ(received[i], frame(60 + i % 1455, static_cast<u8>(i + 1))) << i;
     EXPECT_EQ(guest->kit().grants.lent(), 0u);
     EXPECT_EQ(bus.grants().mapped(), 0u);
+}
+
+// Each time with rings, event channels and a tap device of its own; nothing may be left of any.
+// With DOMUS_LONG=1 (`make test-long`) a thousand times.
+TEST_F(CardOnTheBus, AFrontendComesBackManyTimes) {
+    const u32 times = std::getenv("DOMUS_LONG") ? 1000 : 50;
+    guest->start(run_often(guest->kit(), times));
+    for (u32 i = 0; i < times; ++i) {
+        std::optional<Bytes> got;
+        ASSERT_TRUE(bus.until([&] { return (got = at_bridge()).has_value(); })) << i << " " << static_cast<int>(error);
+        ASSERT_EQ(*got, frame(60, 0)) << i;
+        ASSERT_TRUE(to_guest(frame(100, 1)));
+        ASSERT_TRUE(bus.until([&] { return visits == i + 1; })) << i << " " << static_cast<int>(error);
+        ASSERT_EQ(guest->kit().grants.lent(), 0u) << i;
+        ASSERT_EQ(bus.grants().mapped(), 0u) << i;
+    }
 }
 
 TEST_F(CardOnTheBus, TheGuestDiesUnderTraffic) {

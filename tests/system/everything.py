@@ -94,6 +94,8 @@ def main():
         step(total, "hosted tests", ["ctest", "--preset", "check", "-j", str(os.cpu_count()), "--timeout", "300"], 1200,
              ctest)
         if long:
+            step(total, "a thousand reconnects of a card", ["build/check/tests/bus/bus_test", "--gtest_filter=CardOnTheBus.*"],
+                 3600, built, {"DOMUS_LONG": "1"})
             step(total, "the guard at length", ["bash", "-c", "ninja -C build/check guard_long && "
                                                 "build/check/tests/guard/guard_long 10000000"], 7200, built)
     if product and step(total, "kernel and RAM disks", [*make, "images"], 600, built):

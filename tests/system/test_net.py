@@ -1,4 +1,4 @@
-"""Linux's netfront on domus-netd: packets both ways, a card plugged in and out, the daemon killed during a transfer."""
+"""Linux's netfront on domus-netd: packets both ways, cards plugged in and out, the daemon killed during transfers."""
 import json
 
 from harness.runner import long, only
@@ -51,6 +51,31 @@ def test_a_foreign_address_and_plugging(dom0):
         attach(dom0, "plug")
         up(dom0, "plug")
     destroy(dom0, "plug")
+
+
+@only(tools="domus")
+def test_three_cards_and_plugging_under_traffic(dom0):
+    """Two cards on two bridges carry a transfer each while a third comes and goes."""
+    dom0.ok("ip link add name xenbr7 type bridge && ip link set xenbr7 up && ip addr add 10.7.0.1/24 dev xenbr7; httpd -p 8001 -h /tmp; "
+            "dd if=/dev/urandom of=/tmp/down bs=1M count=24 2>/dev/null")
+    expected = dom0.ok("sha256sum </tmp/down").split()[0]
+    second = "mac=00:16:3e:00:00:56,bridge=xenbr7,backendtype=domus"
+    guest(dom0, "three", vif=[f"mac={MAC},bridge=xenbr0,backendtype=domus", second])
+    dom0.in_guest("three", "ip link set eth1 up; ip addr add 10.7.0.5/24 dev eth1")
+    dom0.until("/usr/lib/domus/guest-run three 20 'ping -c 1 -W 5 10.7.0.1'", 60)
+    for card, server in (0, "10.9.0.1"), (1, "10.7.0.1"):
+        dom0.in_guest("three", f"(wget -qO- http://{server}:8001/down | sha256sum >/tmp/sum{card}) >/dev/null 2>&1 &")
+    for _ in range(2):
+        dom0.tool("network-attach three mac=00:16:3e:00:00:57 bridge=xenbr7 backendtype=domus")
+        dom0.until("/usr/lib/domus/guest-run three 10 'grep -q 00:16:3e:00:00:57 /sys/class/net/eth2/address'", 60)
+        dom0.tool("network-detach three 2")
+        dom0.until("/usr/lib/domus/guest-run three 10 '[ ! -e /sys/class/net/eth2 ]'", 60)
+    for card in range(2):
+        dom0.until(f"/usr/lib/domus/guest-run three 10 '[ -s /tmp/sum{card} ]'", 180)
+        assert dom0.in_guest("three", f"cat /tmp/sum{card}").split()[0] == expected, f"card {card}"
+    assert len(dom0.ok("ls /sys/class/net/xenbr7/brif").split()) == 1, "an interface is left"
+    destroy(dom0, "three")
+    dom0.ok("kill $(pidof httpd); rm /tmp/down; ip link del xenbr7")
 
 
 @long
@@ -111,8 +136,30 @@ def test_killed_during_a_transfer(dom0):
     destroy(dom0, "kn")
 
 
-def guest(dom0, name, options="", **keys):
-    dom0.guest(name, options, vif=[f"mac={MAC},bridge=xenbr0,backendtype=domus"], **keys)
+@long
+@only(tools="domus")
+def test_a_tree_copied_while_the_daemon_is_killed_twenty_times(dom0):
+    """A tree of files of many sizes, copied by tar over the network: whole on the other side."""
+    guest(dom0, "tree", memory=256)
+    dom0.ok("mkdir -p /tmp/out/tree; cd /tmp/out/tree; for d in $(seq 20); do mkdir d$d; for f in $(seq 10); do "
+            "dd if=/dev/urandom of=d$d/f$f bs=1000 count=$((d * f * 3 + 1)) 2>/dev/null; done; done; "
+            "cd ..; tar cf tree.tar tree; httpd -p 10.9.0.1:8002 -h /tmp/out", 120)
+    # What has come by now, in KiB, is where the next kill is waited for: the tree has 34 000.
+    dom0.in_guest("tree", "(cd /tmp; wget -qO- http://10.9.0.1:8002/tree.tar | tar x; touch /tmp/through) >/dev/null 2>&1 &")
+    for kill in range(20):
+        dom0.until("/usr/lib/domus/guest-run tree 10 "
+                   f"'[ -e /tmp/through -o $(du -s /tmp/tree | cut -f1) -gt {kill * 1600 + 100} ]'", 180)
+        dom0.ok("kill -9 $(pidof domus-netd)")
+        dom0.until("pidof domus-netd && ls /sys/class/net/xenbr0/brif | grep -q vif", 60)
+    dom0.until("/usr/lib/domus/guest-run tree 10 '[ -e /tmp/through ]'", 300)
+    sums = "cd {}; find tree -type f | sort | xargs sha256sum | sha256sum; find tree -type f | wc -l"
+    assert dom0.in_guest("tree", sums.format("/tmp"), 120).split()[::2] == dom0.ok(sums.format("/tmp/out")).split()[::2]
+    dom0.ok("kill $(pidof httpd); rm -r /tmp/out")
+    destroy(dom0, "tree")
+
+
+def guest(dom0, name, options="", vif=(f"mac={MAC},bridge=xenbr0,backendtype=domus",), **keys):
+    dom0.guest(name, options, vif=list(vif), **keys)
     dom0.wait_guest(name)
     up(dom0, name)
 

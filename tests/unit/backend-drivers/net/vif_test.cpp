@@ -162,6 +162,20 @@ TEST_F(HostileCard, RingsThatWereNotGrantedAreRefused) {
     closes_with("3999");
 }
 
+TEST_F(HostileCard, AControlRingIsRefusedAndAFrontendThatDoesWithoutIsServed) {
+    offer();
+    store.write(front + "/ctrl-ring-ref", "9");
+    store.write(front + "/event-channel-ctrl", "9");
+    frontend(State::Initialised);
+    closes_with("ctrl-ring-ref");
+    store.remove(front + "/ctrl-ring-ref");
+    frontend(State::Closed);
+    ASSERT_TRUE(becomes(State::Closed));
+    frontend(State::Initialising);
+    ASSERT_TRUE(becomes(State::InitWait));
+    take();
+}
+
 TEST_F(HostileCard, NonsenseInTheStoreIsRefused) {
     const std::pair<const char*, const char*> nodes[] = {
         {"multi-queue-num-queues", "5"}, {"multi-queue-num-queues", "0"}, {"tx-ring-ref", "-1"},
