@@ -14,6 +14,7 @@ struct Options {
     u32 extension = ~u32{0};  // extension=BITS: what of Domus' own interface is offered (DOMUS_FEATURE_*)
     bool fast_syscall = true; // fast-syscall=0: system calls always take the long way (arch/x86_64/fast_entry.S)
     bool fast_iret = true;    // fast-iret=0: the iret hypercall too
+    bool fast_fault = true;   // fast-fault=0: page faults of guest user mode (fast_fault.S)
     u32 unhook = unhook_after_default; // unhook=N: after N stray stores in a row (pv/unhooked.hpp); 0: never
     bool noreboot = false;
     Level log_level = Level::Info;      // loglvl=

@@ -181,7 +181,7 @@ extern "C" [[noreturn]] void start_hypervisor(u32 magic, u64 information) {
     set_protection_bits(); // before the image becomes read-only
     start_memory(boot);
     set_unhook_after(options.unhook);
-    arch::choose_syscall_entry(options.fast_syscall, options.fast_iret);
+    arch::choose_entries(options.fast_syscall, options.fast_iret, options.fast_fault);
     arch::CpuInfo& cpu = arch::start_cpu_descriptors(0);
     Start start{boot, options};
     continue_on_cpu_stack(&cpu, start_domains, &start);

@@ -31,6 +31,10 @@ def all_parts():
     return sorted(os.path.basename(path)[len("part_"):-3] for path in glob.glob(f"{HERE}/part_*.py"))
 
 
+def rows_of(parts):
+    return "\n".join("\n    ".join([f"{name}:", *importlib.import_module(f"part_{name}").ROWS]) for name in parts)
+
+
 def ratio(figures, row, name, names):
     """`(1.23)`: this figure by the first column's."""
     base = figures[names[0]].get(row)
@@ -77,9 +81,10 @@ def main():
     a = p.parse_args()
     parts = a.part or all_parts()
     if a.list:
-        for name in parts:
-            print(f"{name}:", *importlib.import_module(f"part_{name}").ROWS, sep="\n    ")
+        print(rows_of(parts))
         return 0
+    if not any(a.row in row for name in parts for row in importlib.import_module(f"part_{name}").ROWS):
+        p.error(f"no row's name contains \"{a.row}\"; the rows are:\n{rows_of(parts)}")
     work = os.path.join(qemu.BUILD, "tests", "bench")
     os.makedirs(work, exist_ok=True)
     try:

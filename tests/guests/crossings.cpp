@@ -1,5 +1,5 @@
-// System calls and iret to the last bit: every register, flag and selector arrives, the short way and the long way.
-// XOPT="fast-syscall=0 fast-iret=0" runs the same without the short ways.
+// System calls, page faults and iret to the last bit: every register, flag and selector arrives, the short way and the
+// long way. XOPT="fast-syscall=0 fast-iret=0 fast-fault=0" runs the same without the short ways.
 #include "frontend-drivers/guestkit/events.hpp"
 #include "frontend-drivers/guestkit/memory.hpp"
 #include "frontend-drivers/guestkit/test.hpp"
@@ -23,6 +23,7 @@ struct Dump {
 };
 
 extern "C" void user_code();
+extern "C" void user_store();
 extern "C" void kernel_dump();
 extern "C" Dump kernel_found;
 extern "C" void enter_and_wait(Frame* frame, u64* place); // returns when a handler goes to place[1] with rsp place[0]
@@ -57,10 +58,13 @@ asm(R"(
     .endm
 
     .balign 4096
-    .globl user_code, kernel_dump, kernel_found
+    .globl user_code, user_store, kernel_dump, kernel_found
 user_code:
     syscall
     dump_registers user_code + 4096
+user_store:
+    movb $1, (%rdi)
+    ud2
     .balign 4096
 kernel_dump:
     dump_registers kernel_found
@@ -128,6 +132,11 @@ void on_debug(Frame& frame) {
     ++debugs;
     frame.rflags &= ~flag_trap;
     hypercall(__HYPERVISOR_set_debugreg, 7, 0);
+}
+
+void on_fault(Frame& frame) {
+    seen_masked = events_masked();
+    on_end(frame);
 }
 
 Frame pattern(u64 seed, u64 rip, u64 rflags) {
@@ -204,6 +213,48 @@ void user_mode() {
         enter_and_wait(&entry, place);
     }
     check(calls == 190, "many_calls", "%u", calls);
+}
+
+// A fault in user mode, with every register marked, is told to the kernel as the processor told it.
+void user_fault(Frame entry, u64 address, u64 error, const char* name) {
+    const u64 seen_before = fault_address();
+    const bool masked = (entry.rflags & flag_interrupts) == 0;
+    const u64 told = (entry.rflags & (arithmetic | flag_direction | alignment | flag_trap | flag_interrupts)) | 2;
+    ends = debugs = 0;
+    Frame copy = entry;
+    enter_and_wait(&copy, place);
+    enable_events();
+    check(ends == 1 && debugs == 0 && seen_end.vector == 14 && same_registers(seen_end, entry) &&
+              seen_end.rcx == entry.rcx && seen_end.r11 == entry.r11,
+          name, "%u ends, vector %lu, rax %lx rcx %lx r11 %lx rsp %lx", ends, seen_end.vector, seen_end.rax,
+          seen_end.rcx, seen_end.r11, seen_end.rsp);
+    check(seen_end.rip == entry.rip && seen_end.error == error && fault_address() == address && seen_before != address &&
+              (seen_end.rflags & ~flag_nested) == told && (seen_end.cs & 0xffff) == FLAT_USER_CS &&
+              seen_end.cs >> 32 == masked && seen_end.ss == FLAT_USER_SS && seen_masked,
+          "its_fault", "rip %lx error %lx at %lx rflags %lx cs %lx ss %lx masked %u", seen_end.rip, seen_end.error,
+          fault_address(), seen_end.rflags, seen_end.cs, seen_end.ss, seen_masked);
+}
+
+void user_faults() {
+    constexpr u64 nowhere = user_address + 0x5000;
+    const u64 store = user_address + (reinterpret_cast<u64>(user_store) - reinterpret_cast<u64>(user_code));
+    on_trap(14, on_fault);
+    u64 seed = 300;
+    for (const u64 flags : {flag_interrupts, flag_interrupts | arithmetic | flag_direction, flag_interrupts | alignment,
+                            flag_interrupts | flag_trap, arithmetic}) { // the last one masked: the long way
+        ++seed;
+        Frame entry = pattern(seed, nowhere + seed, flags);
+        user_fault(entry, entry.rip, 0x14, "fault_at_a_fetch");
+        entry.rip = store, entry.rdi = nowhere + 0x1000 + seed;
+        user_fault(entry, entry.rdi, 6, "fault_at_a_store");
+        entry.rdi = user_address + seed;
+        user_fault(entry, entry.rdi, 7, "fault_at_a_read_only_page");
+        entry.rdi = 0xffff800000000000 + seed * 8; // guests may read there, in both modes, not write
+        user_fault(entry, entry.rdi, 7, "fault_at_the_hypervisors_table");
+        entry.rdi = 0xffff808000200000 + seed;
+        user_fault(entry, entry.rdi, 7, "fault_at_the_hypervisors_code");
+    }
+    on_trap(14, on_end);
 }
 
 // From kernel to kernel, with the events' mask in IF.
@@ -331,6 +382,7 @@ void guest_main() {
         on_trap(vector, on_end);
     on_trap(1, on_debug);
     user_mode();
+    user_faults();
     kernel_mode();
     odd_frames();
     refused_returns();

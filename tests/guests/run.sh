@@ -18,7 +18,7 @@ if [ ${#guests[@]} = 0 ]; then
 fi
 # Guests that must be ended by the hypervisor, once for each of these.
 variants=(iret-{hypervisor,below,non-canonical,unmapped,null,end,edge}
-    syscall-{hypervisor,below,non-canonical,unmapped,null,read-only,edge})
+    {syscall,fault}-{hypervisor,below,non-canonical,unmapped,null,read-only,edge})
 guests=(${guests[@]/#wild/${variants[*]/#/wild:}})
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
@@ -41,7 +41,7 @@ for guest in "${guests[@]}"; do
     taken=$((($(date +%s%N) - start) / 1000000))
     [ -n "$VERBOSE" ] && cat "$log"
     if [ "${guest%%:*}" = wild ]; then
-        grep -qaE 'd0 crashed: (iret hypercall|a system call cannot be delivered): ' "$log" &&
+        grep -qaE 'd0 crashed: (iret hypercall|a system call cannot be delivered|an exception cannot be delivered): ' "$log" &&
             ! grep -qaE 'FAIL |PANIC' "$log" && echo 'GUEST DONE 1 passed, 0 failed' >>"$log"
     fi
     done_line=$(grep -ao 'GUEST DONE .*' "$log" | tr -d '\r' | head -1)

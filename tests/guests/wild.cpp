@@ -26,7 +26,7 @@ iret_with_stack:
     ud2
 )");
 
-void enter_user_code() {
+void enter_user_code(u64 rip) {
     void* tables[4];
     for (void*& table : tables)
         table = take_page();
@@ -39,7 +39,7 @@ void enter_user_code() {
     expect(pin(4, mfn_of(tables[3])), 0, "pin_user_l4");
     expect(mmuext(MMUEXT_NEW_USER_BASEPTR, mfn_of(tables[3])), 0, "new_user_baseptr");
     static Frame frame{};
-    frame.rip = user_address;
+    frame.rip = rip;
     frame.cs = FLAT_USER_CS | 3;
     frame.ss = FLAT_USER_SS | 3;
     frame.rflags = flag_interrupts;
@@ -48,7 +48,12 @@ void enter_user_code() {
 
 void syscall_with_stack(u64 rsp) {
     hypercall(__HYPERVISOR_stack_switch, FLAT_KERNEL_SS, rsp);
-    enter_user_code();
+    enter_user_code(user_address);
+}
+
+void fault_with_stack(u64 rsp) {
+    hypercall(__HYPERVISOR_stack_switch, FLAT_KERNEL_SS, rsp);
+    enter_user_code(user_address + page_size); // nothing is mapped there
 }
 
 u64 edge_of_memory() { // the first half of a frame is there, the second is not
@@ -69,15 +74,16 @@ void guest_main() {
                    : is("null")          ? 0
                    : is("end")           ? ~u64{0} - 7
                                          : 0;
+    const auto from_user = is("syscall") ? syscall_with_stack : is("fault") ? fault_with_stack : nullptr;
     if (is("read-only")) {
         auto* page = take_page();
         protect_page(page, false);
-        syscall_with_stack(reinterpret_cast<u64>(page) + page_size);
+        from_user(reinterpret_cast<u64>(page) + page_size);
     } else if (is("edge")) {
         const u64 hole = edge_of_memory();
-        is("syscall") ? syscall_with_stack(hole + 24) : iret_with_stack(hole - 24);
-    } else if (is("syscall")) {
-        syscall_with_stack(at);
+        from_user ? from_user(hole + 24) : iret_with_stack(hole - 24);
+    } else if (from_user) {
+        from_user(at);
     } else {
         iret_with_stack(at);
     }

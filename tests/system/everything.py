@@ -102,7 +102,7 @@ def main():
         if os.environ.get("HYPERVISOR", "domus") == "domus":
             step(total, "mini guests", ["tests/guests/run.sh"], 900, mini_guests)
             step(total, "mini guests, no short crossings",
-                 ["env", "XOPT=fast-syscall=0 fast-iret=0", "tests/guests/run.sh", "build/domus.elf", "crossings", "wild"],
+                 ["env", "XOPT=fast-syscall=0 fast-iret=0 fast-fault=0", "tests/guests/run.sh", "build/domus.elf", "crossings", "wild"],
                  300, mini_guests)
         step(total, "system tests", ["python3", "tests/system/run.py", *long, *pattern], 7200 if long else 2400,
              last_line)

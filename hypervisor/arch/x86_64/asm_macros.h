@@ -1,10 +1,18 @@
-/* What assembly files share: guarded instructions, and code that exists only where the CPU has SMAP. */
+/* What assembly files share: members of CpuInfo with rsp at its `regs`, guarded instructions, and code that exists only
+ * where the CPU has SMAP. */
+#define SLOT(name) REGS_##name(%rsp)
+#define INFO(name) INFO_##name - INFO_regs(%rsp)
 
 /* A fault of the instruction at `at` continues at `to` (traps.cpp looks it up). */
         .macro FIXUP at, to
         .pushsection .fixups, "a"
         .quad \at, \to
         .popsection
+        .endm
+
+        .macro GUARDED to, instruction:vararg
+802:    \instruction
+        FIXUP 802b, \to
         .endm
 
 /* A three-byte NOP until patch_smap_instructions() writes STAC (kind 1) or CLAC (kind 0) over it. */

@@ -13,6 +13,7 @@
 #include "hypervisor/core/log.hpp"
 
 extern "C" domus::u8 trap_stubs[], syscall_entry[], fast_entry[], fast_entry_syscall[], fast_entry_iret[];
+extern "C" domus::u8 fast_page_fault[];
 
 namespace domus::hv::arch {
 namespace {
@@ -63,8 +64,13 @@ void set_system_descriptor(u64* gdt, u32 selector, u64 base, u64 limit, u64 type
     gdt[i + 1] = base >> 32;
 }
 
-void set_gate(u32 vector, u32 dpl, u32 ist) {
-    const u64 target = reinterpret_cast<u64>(trap_stubs) + u64{16} * vector;
+u64 stub_of(u32 vector) {
+    return reinterpret_cast<u64>(trap_stubs) + u64{16} * vector;
+}
+
+constinit bool fault_goes_short = true; // written once, before any CPU's start
+
+void set_gate(u32 vector, u32 dpl, u32 ist, u64 target) {
     idt[vector] = {static_cast<u16>(target),
                    SELECTOR_HV_CODE,
                    static_cast<u8>(ist),
@@ -76,11 +82,13 @@ void set_gate(u32 vector, u32 dpl, u32 ist) {
 
 void build_idt() {
     for (u32 v = 0; v < 256; ++v)
-        set_gate(v, v == 3 || v == 4 || v == 0x80 ? 3 : 0, 0);
-    set_gate(2, 0, 1);
-    set_gate(8, 0, 2);
-    set_gate(18, 0, 3);
-    set_gate(1, 0, 4);
+        set_gate(v, v == 3 || v == 4 || v == 0x80 ? 3 : 0, 0, stub_of(v));
+    set_gate(2, 0, 1, stub_of(2));
+    set_gate(8, 0, 2, stub_of(8));
+    set_gate(18, 0, 3, stub_of(18));
+    set_gate(1, 0, 4, stub_of(1));
+    if (fault_goes_short)
+        set_gate(14, 0, 0, reinterpret_cast<u64>(fast_page_fault));
 }
 
 constinit u8* chosen_syscall_entry = fast_entry; // written once, before any CPU's stub
@@ -124,7 +132,8 @@ void load_gdt(u64 base) {
 
 } // namespace
 
-void choose_syscall_entry(bool fast_syscall, bool fast_iret) {
+void choose_entries(bool fast_syscall, bool fast_iret, bool fast_fault) {
+    fault_goes_short = fast_fault;
     chosen_syscall_entry = fast_syscall && fast_iret ? fast_entry
                            : fast_syscall            ? fast_entry_syscall
                            : fast_iret               ? fast_entry_iret

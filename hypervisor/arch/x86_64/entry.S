@@ -138,6 +138,7 @@ continue_on_cpu_stack:
 
 /* Exceptions and interrupts. Each vector has a 16-byte stub that pushes what common code needs. */
         .balign 16
+        .globl trap_common
 trap_common:                            /* vector and error code pushed */
         cld
         SAVE_GENERAL

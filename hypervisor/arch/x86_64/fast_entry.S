@@ -9,15 +9,7 @@
 #include "asm_offsets.h"
 #include "hypervisor/arch/x86_64/layout.hpp"
 
-#define SLOT(name) REGS_##name(%rsp)
-#define INFO(name) INFO_##name - INFO_regs(%rsp)
-
 #define BOUNCE_BYTES 56 /* rcx, r11, rip, cs and mask, rflags, rsp, ss */
-
-        .macro GUARDED to, instruction:vararg
-802:    \instruction
-        FIXUP 802b, \to
-        .endm
 
 /* Make room for the slots (a fault pushes its frame below them), keep rbx and find the vcpu; the flags say whether it is
  * in the guest kernel. */
@@ -190,6 +182,7 @@ undo_iret:
 
         .section .rodata
         .balign 8
+        .globl lowest_bounce_stack
 lowest_bounce_stack: /* so that the whole frame lies above the hypervisor, and does not wrap around */
         .quad GUEST_HIGH_START + 64
 lowest_iret_frame:

@@ -37,12 +37,23 @@ void offsets() {
     EMIT(VCPU_user_root, offsetof(Vcpu, pv) + offsetof(PvState, user_root));
     EMIT(VCPU_syscall_entry, offsetof(Vcpu, pv) + offsetof(PvState, syscall_entry));
     EMIT(VCPU_syscall_masks_events, offsetof(Vcpu, pv) + offsetof(PvState, syscall_masks_events));
+    EMIT(VCPU_cr2, offsetof(Vcpu, pv) + offsetof(PvState, cr2));
+    constexpr usize page_fault = offsetof(Vcpu, pv) + offsetof(PvState, traps) + 14 * sizeof(trap_info_t);
+    EMIT(VCPU_page_fault_entry, page_fault + offsetof(trap_info_t, address));
+    EMIT(VCPU_page_fault_cs, page_fault + offsetof(trap_info_t, cs));
+    EMIT(VCPU_page_fault_flags, page_fault + offsetof(trap_info_t, flags));
+    EMIT(TRAP_MASKS_EVENTS_BIT, 2);
+    EMIT(PAGE_FAULT_USER, 4);
     EMIT(VCPU_domain, offsetof(Vcpu, id) - sizeof(Domain*)); // a reference has no offset, but lies right before
     EMIT(VCPU_info, offsetof(Vcpu, info));
     EMIT(VCPUINFO_upcall_pending, offsetof(vcpu_info_t, evtchn_upcall_pending));
+    EMIT(VCPUINFO_cr2, offsetof(vcpu_info_t, arch) + offsetof(arch_vcpu_info_t, cr2));
     EMIT(VCPUINFO_upcall_mask, offsetof(vcpu_info_t, evtchn_upcall_mask));
     EMIT(DOMAIN_system_calls, offsetof(Domain, perf) + offsetof(PerfCounters, counts) +
                                   static_cast<usize>(Count::SystemCalls) * sizeof(u64));
+    EMIT(DOMAIN_guest_page_faults, offsetof(Domain, perf) + offsetof(PerfCounters, counts) +
+                                       static_cast<usize>(Count::GuestPageFaults) * sizeof(u64));
+    EMIT(DOMAIN_page_faults, offsetof(Domain, perf) + offsetof(PerfCounters, traps) + 14 * sizeof(u64));
     EMIT(DOMAIN_iret_hypercalls,
          offsetof(Domain, perf) + offsetof(PerfCounters, hypercalls) + __HYPERVISOR_iret * sizeof(u64));
     EMIT(HYPERCALL_iret, __HYPERVISOR_iret);

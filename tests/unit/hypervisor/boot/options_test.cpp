@@ -96,7 +96,8 @@ TEST(Options, FastCrossingsAreOnUnlessSwitchedOff) {
     EXPECT_TRUE(!o.fast_syscall && o.fast_iret);
     EXPECT_FALSE(parse_options("fast-iret=no").fast_iret);
     EXPECT_TRUE(parse_options("fast-iret=1").fast_iret);
-    EXPECT_STREQ(parse_options("fast-iret=0 fast-syscall=0").unknown, "");
+    EXPECT_TRUE(parse_options("").fast_fault && !parse_options("fast-fault=0").fast_fault);
+    EXPECT_STREQ(parse_options("fast-iret=0 fast-syscall=0 fast-fault=0").unknown, "");
     EXPECT_EQ(parse_options("").unhook, unhook_after_default);
     EXPECT_EQ(parse_options("unhook=0").unhook, 0u);
     EXPECT_EQ(parse_options("unhook=no").unhook, 0u);
