@@ -66,10 +66,8 @@ constexpr Operation<Handler> rows[] = {
     OFFERED_WITH(__HYPERVISOR_arch_7, bind<extension>, Guest, "Domus' own: docs/abi-extensions.md"),
 };
 
-constexpr u32 table_size = 64;
-
 struct Table {
-    const Operation<Handler>* by_number[table_size] = {};
+    const Operation<Handler>* by_number[hypercall_numbers] = {};
     constexpr Table() {
         for (const auto& row : rows) {
             if (row.offered())
@@ -80,10 +78,43 @@ struct Table {
 constexpr Table table;
 
 const Operation<Handler>* find_hypercall(u32 number) {
-    return number < table_size ? table.by_number[number] : nullptr;
+    return number < hypercall_numbers ? table.by_number[number] : nullptr;
 }
 
+// Frequent ones that look at no register of the guest's but their arguments (iret has a short way of its own).
+constexpr u32 short_ones[] = {
+    __HYPERVISOR_mmu_update,
+    __HYPERVISOR_stack_switch,
+    __HYPERVISOR_fpu_taskswitch,
+    __HYPERVISOR_set_debugreg,
+    __HYPERVISOR_update_descriptor,
+    __HYPERVISOR_memory_op,
+    __HYPERVISOR_multicall,
+    __HYPERVISOR_update_va_mapping,
+    __HYPERVISOR_set_timer_op,
+    __HYPERVISOR_xen_version,
+    __HYPERVISOR_grant_table_op,
+    __HYPERVISOR_vcpu_op,
+    __HYPERVISOR_set_segment_base,
+    __HYPERVISOR_mmuext_op,
+    __HYPERVISOR_sched_op,
+    __HYPERVISOR_event_channel_op,
+    __HYPERVISOR_arch_7,
+};
+
 } // namespace
+
+extern "C" {
+constinit Handler short_hypercalls[hypercall_numbers] = {};
+}
+
+void switch_short_hypercalls_on() {
+    for (const u32 number : short_ones) {
+        const auto* row = find_hypercall(number);
+        if (row && row->may == May::Guest)
+            short_hypercalls[number] = row->run;
+    }
+}
 
 const OperationList hypercalls(rows);
 

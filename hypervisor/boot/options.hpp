@@ -11,10 +11,11 @@ struct Options {
     u32 dom0_vcpus = 1; // dom0_max_vcpus=
     u32 baud = 115200;  // com1=BAUD[,8n1[,PORT]]
     u16 serial_port = 0x3f8;
-    u32 extension = ~u32{0};  // extension=BITS: what of Domus' own interface is offered (DOMUS_FEATURE_*)
-    bool fast_syscall = true; // fast-syscall=0: system calls always take the long way (arch/x86_64/fast_entry.S)
-    bool fast_iret = true;    // fast-iret=0: the iret hypercall too
-    bool fast_fault = true;   // fast-fault=0: page faults of guest user mode (fast_fault.S)
+    u32 extension = ~u32{0};    // extension=BITS: what of Domus' own interface is offered (DOMUS_FEATURE_*)
+    bool fast_syscall = true;   // fast-syscall=0: system calls always take the long way (arch/x86_64/fast_entry.S)
+    bool fast_iret = true;      // fast-iret=0: the iret hypercall too
+    bool fast_fault = true;     // fast-fault=0: page faults of guest user mode (fast_fault.S)
+    bool fast_hypercall = true; // fast-hypercall=0: the frequent other hypercalls (fast_hypercall.S)
     u32 unhook = unhook_after_default; // unhook=N: after N stray stores in a row (pv/unhooked.hpp); 0: never
     bool noreboot = false;
     Level log_level = Level::Info;      // loglvl=

@@ -18,6 +18,7 @@
 #include "hypervisor/core/extension.hpp"
 #include "hypervisor/core/frame_table.hpp"
 #include "hypervisor/core/frames.hpp"
+#include "hypervisor/core/hypercall.hpp"
 #include "hypervisor/core/machine_map.hpp"
 #include "hypervisor/core/sched.hpp"
 #include "hypervisor/core/time.hpp"
@@ -181,6 +182,8 @@ extern "C" [[noreturn]] void start_hypervisor(u32 magic, u64 information) {
     set_protection_bits(); // before the image becomes read-only
     start_memory(boot);
     set_unhook_after(options.unhook);
+    if (options.fast_hypercall)
+        switch_short_hypercalls_on();
     arch::choose_entries(options.fast_syscall, options.fast_iret, options.fast_fault);
     arch::CpuInfo& cpu = arch::start_cpu_descriptors(0);
     Start start{boot, options};

@@ -19,7 +19,7 @@ namespace domus::hv {
 struct Domain;
 struct Vcpu;
 
-// One hypercall in progress.
+// One hypercall in progress. The order of the members is known to fast_hypercall.S.
 struct Call {
     Vcpu& vcpu;
     Domain& domain;
@@ -69,6 +69,11 @@ inline constexpr Handler bind = &detail::Binder<F>::run;
 // Run hypercall `number` for the current vcpu (table: boot/hypercall_table.cpp). The result is what the guest sees in
 // rax, or Err::Restart.
 Result<i64> dispatch(u32 number, Call&);
+
+// Start-up: which of them the short way of arch/x86_64/fast_hypercall.S may call; none unless switched on here.
+inline constexpr u32 hypercall_numbers = 64;
+extern "C" Handler short_hypercalls[hypercall_numbers];
+void switch_short_hypercalls_on();
 
 // Its name without __HYPERVISOR_; empty: not offered.
 std::string_view hypercall_name(u32 number);

@@ -38,8 +38,9 @@ void log_for(const Domain& domain, Level level, std::string_view pattern, const 
 
 // Why an operation of this domain was refused: the rule, and the frame or port. Level Info, followed by the vcpu that
 // asked and the guest address it asked from: `[d1v0 at 0xffffffff81001234]`.
+// Apart from the code that calls it, which is often hot: what is told is passed by value and formatted out of line.
 template <class... Args>
-void why(const Domain& domain, std::string_view pattern, const Args&... args) {
+[[gnu::cold, gnu::noinline]] void why(const Domain& domain, std::string_view pattern, Args... args) {
     char buffer[256];
     log_refusal(domain, format_to(buffer, pattern, args...));
 }

@@ -144,7 +144,7 @@ Result<void> run(Call& call, const Parties& parties, GuestPtr<mmu_update_t> list
 }
 
 // What a kernel does at each page fault of its users: no domain to be looked up, no list.
-Result<i64> update_one_of_own(Call& call, GuestPtr<mmu_update_t> list) {
+[[gnu::noinline]] Result<i64> update_one_of_own(Call& call, GuestPtr<mmu_update_t> list) {
     const mmu_update_t request = TRY(copy_in(list));
     if ((request.ptr & 3) == MMU_MACHPHYS_UPDATE) {
         TRY(write_machphys(&call.domain, request));
@@ -158,17 +158,22 @@ Result<i64> update_one_of_own(Call& call, GuestPtr<mmu_update_t> list) {
     return i64{0};
 }
 
+[[gnu::noinline]] Result<i64> update_list(Call& call, GuestPtr<mmu_update_t> list, u32 raw_count,
+                                          GuestPtr<u32> done_out, u32 foreign) {
+    Batch batch = TRY(Batch::start(raw_count, done_out));
+    const Parties parties = TRY(parties_of(call.domain, foreign));
+    const auto result = run(call, parties, list, batch);
+    count(call.domain, Count::PteUpdates, batch.done);
+    return batch.leave(call, list, result);
+}
+
 } // namespace
 
 Result<i64> mmu_update(Call& call, GuestPtr<mmu_update_t> list, u32 raw_count, GuestPtr<u32> done_out, u32 foreign) {
     TRY(finish_table(call.vcpu));
     if (raw_count == 1 && foreign == DOMID_SELF && done_out.is_null())
         return update_one_of_own(call, list);
-    Batch batch = TRY(Batch::start(raw_count, done_out));
-    const Parties parties = TRY(parties_of(call.domain, foreign));
-    const auto result = run(call, parties, list, batch);
-    count(call.domain, Count::PteUpdates, batch.done);
-    return batch.leave(call, list, result);
+    return update_list(call, list, raw_count, done_out, foreign);
 }
 
 } // namespace domus::hv

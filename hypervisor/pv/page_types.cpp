@@ -27,24 +27,33 @@ u64 load(const u64* entries, u32 index) {
     return __atomic_load_n(entries + index, __ATOMIC_RELAXED);
 }
 
-// Most entries of most tables are empty: whole groups in which nothing is present are passed over.
-constexpr u32 group = 8;
-bool is_empty_group(const u64* entries, u32 first) {
+// Most entries of most tables are empty: whole groups in which nothing is present are passed over, large ones first.
+constexpr u32 group = 8, large_group = 32;
+template <u32 size>
+[[gnu::always_inline]] inline bool is_empty_group(const u64* entries, u32 first) {
     u64 all = 0;
-#pragma GCC unroll 8
-    for (u32 i = 0; i < group; ++i)
+#pragma GCC unroll 32
+    for (u32 i = 0; i < size; ++i)
         all |= load(entries, first + i);
     return !entry::is_present(all);
 }
 [[gnu::noinline]] u32 skip_groups(const u64* entries, u32 from) {
-    while (from < table_entries && is_empty_group(entries, from))
+    for (;;) {
+        while (from % large_group == 0 && from < table_entries && is_empty_group<large_group>(entries, from))
+            from += large_group;
+        if (from >= table_entries || !is_empty_group<group>(entries, from))
+            return from;
         from += group;
-    return from;
+    }
 }
 [[gnu::noinline]] u32 skip_groups_below(const u64* entries, u32 end) {
-    while (end > 0 && is_empty_group(entries, end - group))
+    for (;;) {
+        while (end % large_group == 0 && end > 0 && is_empty_group<large_group>(entries, end - large_group))
+            end -= large_group;
+        if (end == 0 || !is_empty_group<group>(entries, end - group))
+            return end;
         end -= group;
-    return end;
+    }
 }
 u32 skip_empty(const u64* entries, u32 from) {
     return from % group == 0 ? skip_groups(entries, from) : from;

@@ -245,6 +245,10 @@ void bring_back(Domain& domain) {
     domain.unhooked.with([&](UnhookedTable& out) { bring_back_locked(domain, out); });
 }
 
+void prepare_switch_from(Vcpu& vcpu) {
+    bring_back_if_any(vcpu.domain);
+}
+
 bool bring_back_for_slowly(Vcpu& vcpu, Vaddr address) {
     if (!vcpu.domain.has_unhooked.load(std::memory_order_relaxed))
         return false;

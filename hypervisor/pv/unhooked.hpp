@@ -33,6 +33,10 @@ inline void bring_back_if_any(Domain& domain) {
         bring_back(domain);
 }
 
+// The CPU turns from a vcpu, which is still the current one, to another. While a table is out, every domain's crossings
+// take the long way, so a vcpu that does not run has none.
+void prepare_switch_from(Vcpu&);
+
 // A fault. True: the table that maps the address was away and is back, run the guest on.
 bool bring_back_for_slowly(Vcpu&, Vaddr);
 inline bool bring_back_for(Vcpu& vcpu, Vaddr address) {

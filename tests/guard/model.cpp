@@ -81,7 +81,10 @@ std::vector<Model::Reached> Model::starts() const {
                     found.push_back({static_cast<u32>(root >> page_shift), 4, p});
             }
         }
+        // The model looks in the middle of a flush too, whatever locks the hypervisor holds there.
+        auto held = std::exchange(m().ranks[m().this_cpu()], {});
         const u64 head = parties[p]->frames.with([](OwnedFrames& list) { return list.head; });
+        m().ranks[m().this_cpu()] = std::move(held);
         for (u64 at = head; at != 0; at = m().infos[at].next) {
             const TypeWord word{m().infos[at].type.load(std::memory_order_relaxed)};
             if (is_table(word.type()) && word.count() > 0 && !word.has(TypeWord::Partial) &&

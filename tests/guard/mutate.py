@@ -50,6 +50,12 @@ MUTANTS = {
                               "        const u64 value = i != 3 ? settle_l1(before[i], raw, from, domain) : raw;"),
     "hook_stays": (PV + "unhooked.cpp", "arch::exchange_entry(out.hook_table, out.hook_index, value, value ^ entry::user)",
                    "arch::exchange_entry(out.hook_table, out.hook_index, value, value)"),
+    "switch_leaves_table_out": (PV + "unhooked.cpp", "void prepare_switch_from(Vcpu& vcpu) {\n"
+                                "    bring_back_if_any(vcpu.domain);\n", "void prepare_switch_from(Vcpu&) {\n"),
+    "large_group_passed_over": (PV + "page_types.cpp", "is_empty_group<large_group>(entries, from)",
+                                "is_empty_group<group>(entries, from)"),
+    "info_page_without_type": (CORE + "vcpu_info.cpp", "if (!get_frame_and_type(page, vcpu.domain, FrameType::Writable)) {",
+                               "if (!get_frame(page, vcpu.domain)) {"),
     "unfinished_table_forgotten": (PV + "mmu_entry.cpp", "    vcpu.pv.unfinished_table = table;\n", ""),
 }
 

@@ -17,8 +17,8 @@ std::string run_here(const Steps& steps, bool remembers, u64& done) {
         for (const Step& step : steps) {
             if (!sound)
                 break;
+            ++done; // a step that never returns counts as well
             sound = world.run(step);
-            ++done;
         }
         if (sound)
             world.end();

@@ -104,15 +104,15 @@ void World::touch(Choices& c) {
 // To another CPU, or to user mode and back.
 void World::switch_context(Choices& c) {
     Vcpu& v = vcpu();
-    m_.current(v);
+    m_.current(v); // its root is loaded anew
     if (c.one_in(2)) {
         for (u32 cpu = 0; cpu < fake::cpus; ++cpu) {
             m_.turn(cpu);
             if (&m_.current() == &v)
-                m_.current(nobody());
+                turn_to(nobody());
         }
         m_.turn(static_cast<u32>(c.pick(fake::cpus)));
-        m_.current(v);
+        turn_to(v);
     }
 }
 

@@ -39,7 +39,8 @@ Vcpu& World::nobody() {
 World::World(bool remembers) : talks_(std::getenv("GUARD_TALKS") != nullptr) {
     m_.remembers = remembers;
     m_.yield_every = 0;
-    set_unhook_after(1);
+    const char* unhook = std::getenv("GUARD_UNHOOK");
+    set_unhook_after(unhook ? static_cast<u32>(std::strtoul(unhook, nullptr, 0)) : 1);
     static_cast<void>(controller());
     for (u32 cpu = 0; cpu < fake::cpus; ++cpu) {
         m_.turn(cpu);
@@ -63,8 +64,32 @@ void World::act_as(u32 slot, u32 vcpu) {
     vcpu_ = vcpu;
     Vcpu& v = *slots_[slot].domain->vcpus[vcpu];
     m_.turn(v.processor.load() % fake::cpus);
-    if (&m_.current() != &v)
-        m_.current(v);
+    turn_to(v);
+}
+
+// As the hypervisor's context switch does.
+void World::turn_to(Vcpu& v) {
+    if (&m_.current() == &v)
+        return;
+    prepare_switch_from(m_.current());
+    m_.current(v);
+}
+
+// ISOLATION: a domain that does not run has no table out of force.
+void World::check_unhooked() {
+    const u32 cpu_before = m_.this_cpu();
+    for (const Slot& s : slots_) {
+        if (!s.domain || !s.domain->has_unhooked.load())
+            continue;
+        bool runs = false;
+        for (u32 cpu = 0; cpu < fake::cpus; ++cpu) {
+            m_.turn(cpu);
+            runs = runs || &m_.current().domain == &*s.domain;
+        }
+        if (!runs)
+            model_.fail("a table is unhooked while no vcpu of its domain runs");
+    }
+    m_.turn(cpu_before);
 }
 
 void World::create(u32 slot) {
@@ -124,7 +149,7 @@ void World::idle_cpus_of(const Domain& d) {
     for (u32 cpu = 0; cpu < fake::cpus; ++cpu) {
         m_.turn(cpu);
         if (&m_.current().domain == &d)
-            m_.current(nobody());
+            turn_to(nobody());
     }
     m_.turn(0);
 }
@@ -211,11 +236,14 @@ bool World::run(const Step& step) {
         // A hypercall that stopped goes on, or its vcpu does something else and never comes back to it.
         if (me().pending[v].waits && step.who < 192)
             go_on();
+        else if (step.preempt % 16 == 15) // by a byte of its own, so that kept sequences mean what they did
+            others(choices);
         else
             (this->*acts[step.what % std::size(acts)])(choices);
     }
     m_.yield_every = 0;
     model_.check();
+    check_unhooked();
     if (steps_ % counts_every == 0)
         model_.counts();
     return model_.broken().empty();

@@ -63,6 +63,8 @@ private:
     // --- world.cpp
     static Vcpu& nobody(); // for CPUs that run no domain; it has no tables
     void act_as(u32 slot, u32 vcpu);
+    void turn_to(Vcpu&);
+    void check_unhooked();
     void create(u32 slot);
     void destroy(u32 slot);
     void forget(u32 slot);
@@ -107,6 +109,12 @@ private:
     void note_grants(u32 command);
     void note_mapped(u64 at);
     void note_unmapped(std::map<std::pair<u32, u32>, Held>::iterator, bool host, bool device);
+
+    // --- steps_others.cpp
+    void others(Choices&);
+    void register_info(Choices&);
+    void claim(Choices&);
+    void event_channel(Choices&);
 
     // --- steps_guest.cpp
     void guest_store(Choices&);

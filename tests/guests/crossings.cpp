@@ -1,5 +1,6 @@
-// System calls, page faults and iret to the last bit: every register, flag and selector arrives, the short way and the
-// long way. XOPT="fast-syscall=0 fast-iret=0 fast-fault=0" runs the same without the short ways.
+// System calls, page faults, hypercalls and iret to the last bit: every register, flag and selector arrives, the short
+// way and the long way. XOPT="fast-syscall=0 fast-iret=0 fast-fault=0 fast-hypercall=0" runs the same without the short
+// ways.
 #include "frontend-drivers/guestkit/events.hpp"
 #include "frontend-drivers/guestkit/memory.hpp"
 #include "frontend-drivers/guestkit/test.hpp"
@@ -24,6 +25,7 @@ struct Dump {
 
 extern "C" void user_code();
 extern "C" void user_store();
+extern "C" void kernel_call();
 extern "C" void kernel_dump();
 extern "C" Dump kernel_found;
 extern "C" void enter_and_wait(Frame* frame, u64* place); // returns when a handler goes to place[1] with rsp place[0]
@@ -58,7 +60,7 @@ asm(R"(
     .endm
 
     .balign 4096
-    .globl user_code, user_store, kernel_dump, kernel_found
+    .globl user_code, user_store, kernel_call, kernel_dump, kernel_found
 user_code:
     syscall
     dump_registers user_code + 4096
@@ -66,6 +68,8 @@ user_store:
     movb $1, (%rdi)
     ud2
     .balign 4096
+kernel_call:
+    syscall
 kernel_dump:
     dump_registers kernel_found
 
@@ -228,9 +232,10 @@ void user_fault(Frame entry, u64 address, u64 error, const char* name) {
               seen_end.rcx == entry.rcx && seen_end.r11 == entry.r11,
           name, "%u ends, vector %lu, rax %lx rcx %lx r11 %lx rsp %lx", ends, seen_end.vector, seen_end.rax,
           seen_end.rcx, seen_end.r11, seen_end.rsp);
-    check(seen_end.rip == entry.rip && seen_end.error == error && fault_address() == address && seen_before != address &&
-              (seen_end.rflags & ~flag_nested) == told && (seen_end.cs & 0xffff) == FLAT_USER_CS &&
-              seen_end.cs >> 32 == masked && seen_end.ss == FLAT_USER_SS && seen_masked,
+    check(seen_end.rip == entry.rip && seen_end.error == error && fault_address() == address &&
+              seen_before != address && (seen_end.rflags & ~flag_nested) == told &&
+              (seen_end.cs & 0xffff) == FLAT_USER_CS && seen_end.cs >> 32 == masked && seen_end.ss == FLAT_USER_SS &&
+              seen_masked,
           "its_fault", "rip %lx error %lx at %lx rflags %lx cs %lx ss %lx masked %u", seen_end.rip, seen_end.error,
           fault_address(), seen_end.rflags, seen_end.cs, seen_end.ss, seen_masked);
 }
@@ -270,6 +275,47 @@ void kernel_mode() {
         enable_events();
         check_dump(kernel_found, sent, arithmetic | 0x202, "kernel_to_kernel");
         check((seen_end.rflags & flag_interrupts) == interrupts, "mask_by_iret", "rflags %lx", seen_end.rflags);
+    }
+}
+
+// A hypercall gives back its answer and every other register as it was, but for rcx and r11, which SYSCALL takes.
+void hypercalls() {
+    const struct {
+        u64 number, first, second, answer;
+        const char* name;
+    } rows[] = {
+        {__HYPERVISOR_xen_version, XENVER_commandline + 90, 0, static_cast<u64>(-38L), "hypercall_refused"},
+        {__HYPERVISOR_xen_version, XENVER_pagesize, 0, page_size, "hypercall_with_an_answer"},
+        {__HYPERVISOR_xen_version | u64{0xabcd} << 32, XENVER_pagesize, 0, page_size, "only_the_lower_half_counts"},
+        {__HYPERVISOR_sched_op, SCHEDOP_yield, 0, 0, "hypercall_that_yields"}, // leaves by the long way
+        {__HYPERVISOR_mmu_update, 8, 1, static_cast<u64>(-14L), "hypercall_with_a_wild_pointer"},
+        {63, 0, 0, static_cast<u64>(-38L), "hypercall_of_no_row"},
+        {64, 0, 0, static_cast<u64>(-38L), "hypercall_behind_the_table"},
+        {0xffffffff, 0, 0, static_cast<u64>(-38L), "hypercall_far_behind_the_table"},
+    };
+    u64 seed = 500;
+    for (const auto& row : rows) {
+        alignas(16) static u8 stack[512];
+        ++seed;
+        Frame entry = pattern(seed, reinterpret_cast<u64>(kernel_call), flag_interrupts | arithmetic | flag_direction);
+        entry.cs = FLAT_KERNEL_CS & ~3;
+        entry.ss = FLAT_KERNEL_SS & ~3;
+        entry.rsp = reinterpret_cast<u64>(stack + 448);
+        entry.rax = row.number, entry.rdi = row.first, entry.rsi = row.second;
+        entry.rdx = 0; // of mmu_update: no counter; and for the domain itself
+        entry.r10 = DOMID_SELF;
+        Frame wanted = entry;
+        wanted.rax = row.answer;
+        enter_and_wait(&entry, place);
+        enable_events();
+        const u64 behind = reinterpret_cast<u64>(kernel_call) + 2, flags = arithmetic | flag_direction | 0x202;
+        const Frame f = frame_of(kernel_found);
+        check(same_registers(f, wanted) && f.rcx == behind && (f.r11 & ~flag_nested) == flags, row.name,
+              "rax %lx rcx %lx r11 %lx rsp %lx", f.rax, f.rcx, f.r11, f.rsp);
+        check((kernel_found.rflags & ~flag_nested) == flags && kernel_found.cs == FLAT_KERNEL_CS &&
+                  kernel_found.ss == FLAT_KERNEL_SS,
+              "its_flags_and_selectors", "rflags %lx cs %x ss %x", kernel_found.rflags, kernel_found.cs,
+              kernel_found.ss);
     }
 }
 
@@ -384,6 +430,7 @@ void guest_main() {
     user_mode();
     user_faults();
     kernel_mode();
+    hypercalls();
     odd_frames();
     refused_returns();
     debugging(top);

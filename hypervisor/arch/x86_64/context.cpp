@@ -99,7 +99,7 @@ void switch_to(Vcpu& to) {
     Vcpu& from = *cpu.current;
     if (&from == &to)
         return;
-    bring_back_if_any(from.domain); // while one is out, every domain's crossings take the long way
+    prepare_switch_from(from);
     leave(from);
     cpu.current = &to;
     enter(to);

@@ -13,7 +13,7 @@
 #include "hypervisor/core/log.hpp"
 
 extern "C" domus::u8 trap_stubs[], syscall_entry[], fast_entry[], fast_entry_syscall[], fast_entry_iret[];
-extern "C" domus::u8 fast_page_fault[];
+extern "C" domus::u8 fast_entry_hypercall[], fast_page_fault[];
 
 namespace domus::hv::arch {
 namespace {
@@ -137,7 +137,7 @@ void choose_entries(bool fast_syscall, bool fast_iret, bool fast_fault) {
     chosen_syscall_entry = fast_syscall && fast_iret ? fast_entry
                            : fast_syscall            ? fast_entry_syscall
                            : fast_iret               ? fast_entry_iret
-                                                     : syscall_entry;
+                                                     : fast_entry_hypercall;
 }
 
 CpuInfo& start_cpu_descriptors(u32 cpu) {

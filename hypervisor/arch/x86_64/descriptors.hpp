@@ -5,7 +5,8 @@
 
 namespace domus::hv::arch {
 
-// Which crossings take the short way (fast_entry.S, fast_fault.S); for the CPUs started after it.
+// Which crossings take the short way (fast_entry.S, fast_fault.S); for the CPUs started after it. Hypercalls: by
+// switch_short_hypercalls_on().
 void choose_entries(bool fast_syscall, bool fast_iret, bool fast_fault);
 
 // Makes and loads GDT, TSS, IDT, SYSCALL registers of CPU number `cpu` (the one that runs this). Returns its CpuInfo at

@@ -54,7 +54,7 @@ syscall_entry:
         pushq $SELECTOR_USER_CODE64
         push %rcx
         pushq $0
-        movl $0x100, 4(%rsp)            /* vector: above every real one */
+        movl $VECTOR_OF_SYSCALL, 4(%rsp)
         push %rdi
         push %rsi
         push %rdx

@@ -1,5 +1,5 @@
 /* The two crossings that every guest makes all the time, without C++: a system call of guest user mode into the guest
- * kernel, and the iret hypercall. Whatever is unusual goes to syscall_entry with all registers as they came in, where
+ * kernel, and the iret hypercall. Other hypercalls go on in fast_hypercall.S. Whatever is unusual goes to syscall_entry with all registers as they came in, where
  * pv/traps.cpp and pv/iret.cpp do the same at length: pending work, events, no handler, a frame that is out of range or
  * faults, an unhooked table anywhere. So whatever has to happen at a crossing sets CpuInfo::pending, and needs no
  * mention here.
@@ -22,18 +22,23 @@
 
         .section .text.hot, "ax"
 
-/* What the SYSCALL stub jumps to when only one of the two is switched on (fast-syscall=0, fast-iret=0). */
+/* What the SYSCALL stub jumps to when not both are switched on (fast-syscall=0, fast-iret=0). */
         .balign 16
         .globl fast_entry_syscall
 fast_entry_syscall:
         FIND_VCPU
-        jne leave_rbx
-        jmp from_user
+        je from_user
+        jmp short_hypercall
         .globl fast_entry_iret
 fast_entry_iret:
         FIND_VCPU
         je leave_rbx
         jmp from_kernel
+        .globl fast_entry_hypercall
+fast_entry_hypercall:
+        FIND_VCPU
+        je leave_rbx
+        jmp short_hypercall
 
         .balign 16
         .globl fast_entry
@@ -101,6 +106,8 @@ leave:
         mov SLOT(rdi), %rdi
         mov SLOT(rdx), %rdx
 leave_rbx:
+        .globl syscall_long_way /* only rbx is to be put back */
+syscall_long_way:
         mov SLOT(rbx), %rbx
         add $REGS_SIZE, %rsp
         jmp syscall_entry
@@ -110,7 +117,7 @@ leave_rbx:
         .balign 16
 from_kernel:
         cmpl $HYPERCALL_iret, INFO(scratch)
-        jne leave_rbx
+        jne short_hypercall
         cmpl $0, INFO(pending)
         jne leave_rbx
         cmpl $0, unhooked_tables(%rip)

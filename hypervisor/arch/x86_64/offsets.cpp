@@ -1,6 +1,7 @@
 // Offsets of members that assembly uses. Compiled to assembly only; CMake turns the marked lines into asm_offsets.h.
 #include "hypervisor/arch/x86_64/percpu.hpp"
 #include "hypervisor/core/domain.hpp"
+#include "hypervisor/core/hypercall.hpp"
 
 #include <cstddef>
 
@@ -11,6 +12,10 @@ using namespace domus::hv;
 
 #define EMIT(name, value) asm volatile("\n#OFFSET " #name " %c0" ::"i"(value))
 
+// What fast_hypercall.S pushes and takes back.
+static_assert(offsetof(Call, args) == 16 && sizeof(Call) == 64);
+static_assert(sizeof(Result<i64>) == 16 && std::is_trivially_copyable_v<Result<i64>>);
+
 void offsets() {
     EMIT(REGS_SIZE, sizeof(GuestRegs));
     EMIT(REGS_rax, offsetof(GuestRegs, rax));
@@ -18,6 +23,15 @@ void offsets() {
     EMIT(REGS_rcx, offsetof(GuestRegs, rcx));
     EMIT(REGS_rdx, offsetof(GuestRegs, rdx));
     EMIT(REGS_rdi, offsetof(GuestRegs, rdi));
+    EMIT(REGS_rsi, offsetof(GuestRegs, rsi));
+    EMIT(REGS_rbp, offsetof(GuestRegs, rbp));
+    EMIT(REGS_r8, offsetof(GuestRegs, r8));
+    EMIT(REGS_r9, offsetof(GuestRegs, r9));
+    EMIT(REGS_r10, offsetof(GuestRegs, r10));
+    EMIT(REGS_r12, offsetof(GuestRegs, r12));
+    EMIT(REGS_r13, offsetof(GuestRegs, r13));
+    EMIT(REGS_r14, offsetof(GuestRegs, r14));
+    EMIT(REGS_r15, offsetof(GuestRegs, r15));
     EMIT(REGS_r11, offsetof(GuestRegs, r11));
     EMIT(REGS_vector, offsetof(GuestRegs, vector));
     EMIT(REGS_error_code, offsetof(GuestRegs, error_code));
@@ -56,6 +70,10 @@ void offsets() {
     EMIT(DOMAIN_page_faults, offsetof(Domain, perf) + offsetof(PerfCounters, traps) + 14 * sizeof(u64));
     EMIT(DOMAIN_iret_hypercalls,
          offsetof(Domain, perf) + offsetof(PerfCounters, hypercalls) + __HYPERVISOR_iret * sizeof(u64));
+    EMIT(DOMAIN_hypercalls, offsetof(Domain, perf) + offsetof(PerfCounters, hypercalls));
+    EMIT(SHORT_HYPERCALLS, hypercall_numbers);
+    EMIT(ERROR_RESTART, Err::Restart);
+    EMIT(VECTOR_OF_SYSCALL, 0x100); // above every real one
     EMIT(HYPERCALL_iret, __HYPERVISOR_iret);
     EMIT(IRET_FRAME_SIZE, sizeof(iret_context));
     EMIT(IRET_FRAME_rax, offsetof(iret_context, rax));

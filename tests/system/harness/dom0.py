@@ -13,7 +13,7 @@ from cpio import Tree
 from .machine import Failure, Machine
 from .typist import Typist
 
-BOOT_LIMIT = 240  # seconds; about 20 alone under TCG, more on a busy machine
+BOOT_LIMIT = 900  # seconds; about 20 alone under TCG, more on a busy machine
 LOG_LINE = re.compile(r"^\((XEN|domus)\).*\n?", re.MULTILINE)
 
 

@@ -97,7 +97,8 @@ TEST(Options, FastCrossingsAreOnUnlessSwitchedOff) {
     EXPECT_FALSE(parse_options("fast-iret=no").fast_iret);
     EXPECT_TRUE(parse_options("fast-iret=1").fast_iret);
     EXPECT_TRUE(parse_options("").fast_fault && !parse_options("fast-fault=0").fast_fault);
-    EXPECT_STREQ(parse_options("fast-iret=0 fast-syscall=0 fast-fault=0").unknown, "");
+    EXPECT_TRUE(parse_options("").fast_hypercall && !parse_options("fast-hypercall=0").fast_hypercall);
+    EXPECT_STREQ(parse_options("fast-iret=0 fast-syscall=0 fast-fault=0 fast-hypercall=0").unknown, "");
     EXPECT_EQ(parse_options("").unhook, unhook_after_default);
     EXPECT_EQ(parse_options("unhook=0").unhook, 0u);
     EXPECT_EQ(parse_options("unhook=no").unhook, 0u);
