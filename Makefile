@@ -73,6 +73,7 @@ xen: packages
 frontends: kernel ## our frontends for Linux as modules of that kernel, in build/frontends
 	@packaging/fetch.sh headers $(KERNEL_PACKAGE)
 	@packaging/frontends.sh $(KERNEL_PACKAGE) $(J)
+	@$(if $(filter patched,$(KERNEL)),packaging/frontends.sh patched $(J),:)
 
 images: frontends $(if $(filter domus,$(TOOLS)),product)
 	@$(images) --tools $(TOOLS)

@@ -81,7 +81,7 @@ def existing(path, what, remedy):
     return path
 
 
-def accelerator(wanted):
+def accelerator(wanted, hypervisor=""):
     """QEMU's arguments for the processor. KVM only where the CPU has the feature and the device opens: the device
     alone can exist on a machine that cannot use it."""
     if wanted not in ("auto", "kvm", "tcg"):
@@ -90,7 +90,10 @@ def accelerator(wanted):
         return ["-accel", "kvm", "-cpu", "host"]
     # Without SMAP: this emulator reads iretq's stack as a supervisor access even in ring 3, so that a PV kernel
     # would fault at its first return. The model may be changed, but not that.
-    return ["-accel", "tcg", "-cpu", os.environ.get("TCG_CPU", "max,-smap")]
+    # Without XSAVE under Xen: there programs of a busy dom0 lose register contents from one switch to the next, and
+    # the C library's string functions spoil the heap.
+    model = "max,-smap,-xsave,-avx,-avx2" if hypervisor == "xen" else "max,-smap"
+    return ["-accel", "tcg", "-cpu", os.environ.get("TCG_CPU", model)]
 
 
 def kvm_works():
@@ -117,7 +120,7 @@ def machine(settings):
         # One instruction is one nanosecond: figures repeat, whatever else the machine does.
         args += ["-plugin", settings.plugin] if settings.plugin else []
         return args + ["-accel", "tcg", "-cpu", os.environ.get("TCG_CPU", "max,-smap"), "-icount", "shift=0,sleep=off"]
-    return args + accelerator(settings.accel)
+    return args + accelerator(settings.accel, settings.hypervisor)
 
 
 def boot_hypervisor(settings, dom0_options="", hypervisor_options="", dom0_image=None):

@@ -18,16 +18,40 @@ using guest::Task;
 using Bytes = std::vector<u8>;
 
 struct Bridge final : net::Network {
-    net::Descriptor end;
-    net::Descriptor make(const net::Interface& interface) override { return add_queue(interface.name); }
+    std::vector<net::Descriptor> ends; // one for each queue
+    net::Descriptor make(const net::Interface& interface) override {
+        ends.clear();
+        return add_queue(interface.name);
+    }
     net::Descriptor add_queue(const std::string&) override {
-        int ends[2];
-        if (::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, ends) != 0)
+        int pair[2];
+        if (::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, pair) != 0)
             throw std::runtime_error("socketpair");
-        end = net::Descriptor(ends[0]);
-        return net::Descriptor(ends[1]);
+        ends.emplace_back(pair[0]);
+        return net::Descriptor(pair[1]);
     }
     void carrier_on(int, const net::TapOffloads&) override {}
+
+    // The next packet of any queue, with the tap's header before it.
+    std::optional<std::pair<net::WireHeader, Bytes>> take() {
+        Bytes bytes(70000);
+        net::WireHeader head;
+        for (const auto& end : ends) {
+            const auto got = ::recv(end.get(), bytes.data(), bytes.size(), 0);
+            if (got < static_cast<long>(sizeof head))
+                continue;
+            std::memcpy(&head, bytes.data(), sizeof head);
+            return std::pair{head, Bytes(bytes.begin() + sizeof head, bytes.begin() + got)};
+        }
+        return {};
+    }
+    bool give(const net::WireHeader& head, const Bytes& bytes) {
+        Bytes whole(sizeof head);
+        std::memcpy(whole.data(), &head, sizeof head);
+        whole.insert(whole.end(), bytes.begin(), bytes.end());
+        const auto sent = ::send(ends.back().get(), whole.data(), whole.size(), 0);
+        return sent == static_cast<ssize_t>(whole.size());
+    }
 };
 
 // A frame to somebody, from the guest's address, of bytes that count up.
@@ -49,9 +73,14 @@ struct CardOnTheBus : testing::Test {
     Err error{};
     u32 visits = 0;
 
+    backend::Device* device = nullptr;
+
     CardOnTheBus() {
         bus.write("/local/domain/1/device/vif/0/mac", "00:16:3e:01:02:03");
-        bus.serve(id, [this](auto& device) { return std::make_unique<net::Vif>(device, bridge, ""); });
+        serve();
+    }
+    void serve() {
+        device = &bus.serve(id, [this](auto& made) { return std::make_unique<net::Vif>(made, bridge, ""); });
     }
     // Sends so many frames, receives as many, closes.
     Task<Result<void>> talk(guest::Kit& kit, u32 frames) {
@@ -97,19 +126,180 @@ struct CardOnTheBus : testing::Test {
     }
     // What came over the bridge, without the tap's header.
     std::optional<Bytes> at_bridge() {
-        Bytes bytes(70000);
-        const auto got = ::recv(bridge.end.get(), bytes.data(), bytes.size(), 0);
-        if (got < header)
+        const auto got = bridge.take();
+        if (!got)
             return {};
-        return Bytes(bytes.begin() + header, bytes.begin() + got);
+        return got->second;
     }
-    bool to_guest(const Bytes& bytes) {
-        Bytes whole(header);
-        whole.insert(whole.end(), bytes.begin(), bytes.end());
-        return ::send(bridge.end.get(), whole.data(), whole.size(), 0) == static_cast<ssize_t>(whole.size());
-    }
-    static constexpr long header = sizeof(net::WireHeader);
+    bool to_guest(const Bytes& bytes) { return bridge.give({}, bytes); }
 };
+
+// A TCP packet of which nothing was done that can be left to others.
+Bytes tcp(bool ipv6, usize data) {
+    const usize headers = ipv6 ? 74 : 54;
+    Bytes bytes = frame(headers + data, 7);
+    const auto length = static_cast<u16>(headers + data - (ipv6 ? 54 : 14));
+    const auto word = [&](usize at, u16 value) {
+        bytes[at] = static_cast<u8>(value >> 8);
+        bytes[at + 1] = static_cast<u8>(value);
+    };
+    word(12, ipv6 ? 0x86dd : 0x0800);
+    if (ipv6) {
+        bytes[14] = 0x60;
+        word(18, length);
+        bytes[20] = 6;
+    } else {
+        bytes[14] = 0x45;
+        word(16, length);
+        word(20, 0);
+        bytes[23] = 6;
+    }
+    bytes[headers - 8] = 0x50;
+    return bytes;
+}
+
+// With offloads: sends what it is told, and keeps what comes with what is said of it.
+struct CardWithOffloads : CardOnTheBus {
+    std::optional<NetworkCard> card;
+    std::vector<guest::Offload> said;
+    unsigned sent = 0;
+    bool stop = false;
+
+    bool up(guest::CardWishes wishes) {
+        guest->start(serve_guest(guest->kit(), wishes));
+        return bus.until([&] { return stage != "none"; }) && stage == "connected";
+    }
+    Task<void> serve_guest(guest::Kit& kit, guest::CardWishes wishes) {
+        card.emplace(kit, 0, wishes);
+        const auto connected = co_await card->connect();
+        error = connected.error();
+        stage = connected ? "connected" : "refused";
+        Bytes in(NetworkCard::longest_large_frame);
+        while (connected) {
+            guest::Offload how;
+            const auto length = co_await card->receive(in, how);
+            if (!length)
+                break;
+            received.emplace_back(in.begin(), in.begin() + static_cast<long>(length.value()));
+            said.push_back(how);
+        }
+        const auto closed = co_await card->close();
+        error = closed.error();
+        stage = "closed";
+    }
+    Task<void> send(Bytes bytes, guest::Offload how) {
+        const auto done = co_await card->send(bytes, how);
+        error = done.error();
+        ++sent;
+    }
+    bool ends() {
+        device->fail("the end of the test");
+        return bus.until([&] { return stage == "closed"; });
+    }
+};
+
+TEST_F(CardWithOffloads, LargePacketsGoOutToBeCut) {
+    ASSERT_TRUE(up({1, true}));
+    for (const bool ipv6 : {false, true}) {
+        const Bytes out = tcp(ipv6, 60000);
+        guest->start(send(out, {.segment = 1400, .ipv6 = ipv6, .checksum_blank = true}));
+        std::optional<std::pair<net::WireHeader, Bytes>> got;
+        ASSERT_TRUE(bus.until([&] { return (got = bridge.take()).has_value(); })) << static_cast<int>(error);
+        EXPECT_EQ(got->first.gso_type, ipv6 ? net::wire::gso_tcp6 : net::wire::gso_tcp4);
+        EXPECT_EQ(got->first.gso_size, 1400);
+        EXPECT_EQ(got->first.flags, net::wire::needs_checksum);
+        EXPECT_EQ(got->first.csum_start, ipv6 ? 54 : 34);
+        EXPECT_EQ(got->second, out);
+    }
+    // What needs no cutting, but a checksum; and a large one that needs nothing.
+    const Bytes small = tcp(false, 100);
+    guest->start(send(small, {.checksum_blank = true}));
+    std::optional<std::pair<net::WireHeader, Bytes>> got;
+    ASSERT_TRUE(bus.until([&] { return (got = bridge.take()).has_value(); }));
+    EXPECT_EQ(got->first.flags, net::wire::needs_checksum);
+    EXPECT_EQ(got->first.gso_type, net::wire::gso_none);
+    EXPECT_EQ(got->second, small);
+    EXPECT_TRUE(ends());
+    EXPECT_EQ(guest->kit().grants.lent(), 0u);
+}
+
+TEST_F(CardWithOffloads, LargePacketsComeInUncut) {
+    ASSERT_TRUE(up({1, true}));
+    for (unsigned i = 0; i < 40; ++i) { // several times around the buffers
+        const bool ipv6 = i % 2 == 1;
+        const Bytes out = tcp(ipv6, 60000 - i);
+        const auto headers = static_cast<u16>(ipv6 ? 74 : 54);
+        ASSERT_TRUE(bridge.give({net::wire::needs_checksum, ipv6 ? net::wire::gso_tcp6 : net::wire::gso_tcp4, headers,
+                                 1400, static_cast<u16>(headers - 20), 16},
+                                out));
+        ASSERT_TRUE(bus.until([&] { return received.size() == i + 1; }));
+        EXPECT_EQ(received[i], out);
+        EXPECT_TRUE(said[i].checksum_blank);
+        EXPECT_EQ(said[i].segment, 1400);
+        EXPECT_EQ(said[i].ipv6, ipv6);
+    }
+    ASSERT_TRUE(to_guest(frame(1514, 3)));
+    ASSERT_TRUE(bus.until([&] { return received.size() == 41; }));
+    EXPECT_EQ(received[40], frame(1514, 3));
+    EXPECT_EQ(said[40].segment, 0);
+    EXPECT_EQ(card->dropped(), 0u);
+    EXPECT_TRUE(ends());
+    EXPECT_EQ(guest->kit().grants.lent(), 0u);
+}
+
+TEST_F(CardWithOffloads, TwoQueuesCarryFlowsInTheirOrder) {
+    ASSERT_TRUE(up({2, true}));
+    EXPECT_EQ(card->queues(), 2u);
+    EXPECT_EQ(guest->kit().platform.tasks.idle(), true);
+    for (unsigned i = 0; i < 200; ++i)
+        guest->start(send(frame(64 + i, static_cast<u8>(i)), {}));
+    EXPECT_TRUE(bus.until([&] { return sent == 200; }));
+    EXPECT_EQ(error, Err{});
+    EXPECT_TRUE(ends());
+    EXPECT_EQ(guest->kit().grants.lent(), 0u);
+}
+
+TEST_F(CardWithOffloads, WithoutOffloadsNothingIsLeftToOthers) {
+    ASSERT_TRUE(up({1, false}));
+    guest->start(send(tcp(false, 100), {.checksum_blank = true}));
+    EXPECT_TRUE(bus.until([&] { return sent == 1; }));
+    EXPECT_EQ(error, Err::OpNotSupp);
+    guest->start(send(tcp(false, 2000), {}));
+    EXPECT_TRUE(bus.until([&] { return sent == 2; }));
+    EXPECT_EQ(error, Err::Inval);
+    EXPECT_TRUE(ends());
+}
+
+TEST_F(CardWithOffloads, ItConnectsAgainAndAgain) {
+    for (unsigned i = 0; i < 50; ++i) {
+        stage = "none";
+        ASSERT_TRUE(up({1 + i % 2, i % 3 != 0})) << i;
+        const Bytes out = frame(1000, static_cast<u8>(i));
+        guest->start(send(out, {}));
+        if (i % 2 == 0) { // and else it ends under way
+            ASSERT_TRUE(bus.until([&] { return at_bridge() == out; })) << i;
+        }
+        bus.faults.refuse_maps = i % 10 == 9 ? 1 : 0;
+        ASSERT_TRUE(ends()) << i;
+        bus.faults.refuse_maps = 0;
+        EXPECT_EQ(guest->kit().grants.lent(), 0u);
+        EXPECT_EQ(bus.grants().mapped(), 0u);
+    }
+}
+
+// Garbage in the answers ends the card, and nothing else.
+TEST_F(CardWithOffloads, ABackendThatLiesIsNotBelieved) {
+    ASSERT_TRUE(up({1, true}));
+    const auto reference = static_cast<u32>(std::stoul(*bus.read("/local/domain/1/device/vif/0/rx-ring-ref")));
+    auto* ring = static_cast<u32*>(bus.grants().map(1, std::span(&reference, 1), true));
+    const u32 before = ring[2];
+    ASSERT_TRUE(to_guest(frame(200, 3)));
+    EXPECT_TRUE(bus.until([&] { return ring[2] != before; }));
+    ring[2] += 1000;
+    EXPECT_TRUE(bus.until([&] { return stage == "closed"; }));
+    bus.grants().unmap(ring, 1);
+    EXPECT_TRUE(guest->said.find("broke the protocol") != std::string::npos);
+}
 
 TEST_F(CardOnTheBus, FramesGoBothWaysUnchanged) {
     constexpr u32 frames = 600; // more than twice around both rings

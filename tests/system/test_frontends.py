@@ -66,7 +66,9 @@ def test_our_backend_is_killed_under_load(dom0):
     assert "domus-vbd" in dom0.tool("block-list ours --json")
     assert sum_of(dom0, "ours", "/dev/xvda", 0, 8) == dom0_sum(dom0, "/tmp/fe-a.disk", 0, 8)
     negotiated(dom0, "ours")
+    read_only(dom0, "ours", second)
     load(dom0, "ours")
+    grows(dom0, "ours")
     plug(dom0, "ours", entry(second, "xvdb", OUR_BACKEND), times=2)
     kill_backend(dom0, "ours", times=5)
     stop_load(dom0, "ours")
@@ -105,6 +107,29 @@ def test_a_queue_for_each_cpu_under_load(dom0):
         for i in range(4):
             assert sum_of(dom0, "many", "/tmp/p", 0, 4) == dom0_sum(dom0, "/tmp/fe-a.disk", i * 4, 4)
         destroy(dom0, "many")
+
+
+@long
+@only(tools="xen", hypervisor="xen")
+def test_a_guest_is_saved_and_restored_under_load(dom0):
+    """HYPERVISOR=xen: suspend, and life in a new domain with new backends; the load notices nothing."""
+    disk = dom0.disk("/tmp/fe-a.disk", 16)
+    start(dom0, "saved", disk=[entry(disk, "xvda")], vif=[f"mac={MAC},bridge=xenbr0"])
+    up(dom0, "saved")
+    load(dom0, "saved")
+    for _ in range(2):
+        old = dom0.domid("saved")
+        dom0.tool("save saved /tmp/saved", 300)
+        dom0.wait_gone("saved")
+        dom0.tool("restore /tmp/saved", 300)
+        dom0.ok("rm /tmp/saved")
+        dom0.wait_guest("saved")
+        assert dom0.domid("saved") != old
+        dom0.until("/usr/lib/domus/guest-run saved 20 'ping -c 1 -W 2 10.9.0.1'", 120)
+        answers(dom0, "saved")
+    stop_load(dom0, "saved")
+    assert sum_of(dom0, "saved", "/tmp/pattern", 0, 4) == dom0_sum(dom0, "/tmp/fe-a.disk", 0, 4)
+    destroy(dom0, "saved")
 
 
 def test_a_disk_in_use_goes_when_its_last_user_is_gone(dom0):
@@ -148,6 +173,25 @@ def negotiated(dom0, name):
     limits = dom0.in_guest(name, "cd /sys/block/xvda/queue; cat max_segments write_cache physical_block_size; "
                            "[ $(cat discard_max_bytes) -gt 0 ] && echo discard").split("\n")
     assert limits[:2] == ["32", "write back"] and int(limits[2]) >= 512 and limits[3] == "discard", limits
+
+
+def read_only(dom0, name, disk):
+    """A disk that may be read: it says so, its data is there, and a write is refused."""
+    dom0.ok(f"dd if=/dev/urandom of={disk} bs=1M count=1 conv=notrunc 2>/dev/null")
+    dom0.tool(f"block-attach {name} {disk},raw,xvdb,r{OUR_BACKEND}")
+    dom0.until(f"/usr/lib/domus/guest-run {name} 60 '[ -e /dev/xvdb ]'", 240)
+    assert sum_of(dom0, name, "/dev/xvdb", 0, 1) == dom0_sum(dom0, disk, 0, 1)
+    dom0.in_guest(name, "[ $(cat /sys/block/xvdb/ro) = 1 ] && ! dd if=/dev/zero of=/dev/xvdb bs=512 count=1 2>/dev/null")
+    dom0.tool(f"block-detach {name} xvdb")
+    dom0.until(f"/usr/lib/domus/guest-run {name} 60 '[ ! -e /dev/xvdb ]'", 240)
+
+
+def grows(dom0, name):
+    """The image grows while it is written to; the guest sees the new size and can use it."""
+    dom0.ok("truncate -s 20M /tmp/fe-a.disk")
+    dom0.tool(f"block-resize {name} xvda")
+    dom0.until(f"/usr/lib/domus/guest-run {name} 60 '[ $(cat /sys/block/xvda/size) = {20 * 2048} ]'", 240)
+    dom0.in_guest(name, "dd if=/tmp/pattern of=/dev/xvda bs=256k seek=76 count=4 conv=fsync,notrunc 2>/dev/null", 120)
 
 
 def kill_backend(dom0, name, times):

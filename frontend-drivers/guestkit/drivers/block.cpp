@@ -1,176 +1,268 @@
 // See block.hpp.
 #include "frontend-drivers/guestkit/drivers/block.hpp"
 
+#include <algorithm>
+#include <bit>
+
 namespace domus::guest {
 namespace {
-constexpr usize sector_bytes = 512;
-constexpr usize most_bytes = (BLKIF_MAX_SEGMENTS_PER_REQUEST - 1) * page_size; // wherever in a page it begins
 constexpr u32 vdisk_readonly = 4; // VDISK_READONLY of the backend's node "info"
+constexpr u32 most_refusals = 10; // of backends that come and do not take us, one after the other
 } // namespace
 
-struct Disk::Pending : Link {
-    explicit Pending(Scheduler& scheduler) : done(scheduler) {}
-    Event done;
-    bool ended = false;
-    Err error{}; // Err{}: it was done
-    blkif_request_t request{};
-    void end(Err how) {
-        leave();
-        ended = true;
-        error = how;
-        done.notify();
-    }
-    Result<void> outcome() const { return error; }
-};
-
-Disk::Disk(Kit& kit, u32 id)
-    : front_(kit, "vbd", id), platform_(kit.platform), grants_(kit.grants), event_(kit.platform.tasks),
-      room_(kit.platform.tasks) {}
+Disk::Disk(Kit& kit, u32 id, DiskLimits limits)
+    : front_(kit, "vbd", id),
+      kit_(kit), limits_{std::min(limits.queues, block_most_queues), std::min(limits.ring_order, block_most_ring_order),
+                         std::min(limits.segments, block_most_segments)},
+      queues_{BlockQueue(kit), BlockQueue(kit), BlockQueue(kit), BlockQueue(kit)}, idle_(kit.platform.tasks) {}
 
 Task<Result<void>> Disk::connect() {
-    CO_CHECK(co_await front_.begin());
-    CO_LET(page, platform_.take_pages());
-    ring_page_ = page;
-    ring_ = {ring_page_, page_size};
-    CO_LET(reference, grants_.lend(front_.backend(), ring_page_));
-    ring_reference_ = reference;
-    CO_LET(port, platform_.open_port(front_.backend(), event_));
-    port_ = port;
-    CO_CHECK(co_await front_.write("ring-ref", ring_reference_));
-    CO_CHECK(co_await front_.write("event-channel", port_));
-    CO_CHECK(co_await front_.write("protocol", std::string_view("x86_64-abi")));
-    CO_CHECK(co_await front_.finish());
-    CO_LET(sectors, co_await front_.backend_number("sectors"));
-    sectors_ = sectors;
-    sector_size_ = static_cast<u32>(co_await front_.backend_number("sector-size", sector_bytes));
-    read_only_ = co_await front_.backend_number("info", 0) & vdisk_readonly;
-    flushes_ = co_await front_.backend_number("feature-flush-cache", 0) == 1;
-    connected_ = true;
-    platform_.tasks.start(take_answers());
-    platform_.tasks.start(watch_backend());
+    const auto established = co_await establish();
+    if (!established) {
+        (void)co_await front_.close();
+        disconnect();
+        co_return established;
+    }
+    alive_ = true;
+    kit_.platform.tasks.start(look_after());
     co_return Result<void>();
 }
 
 Task<Result<void>> Disk::close() {
-    while (!pending_.alone())
-        co_await room_.wait();
-    connected_ = false;
-    event_.notify(); // ends take_answers()
-    const auto closed = co_await front_.close();
-    platform_.close_port(port_);
-    CO_CHECK(grants_.take_back(ring_reference_)); // a page that the backend keeps is not used again
-    platform_.give_page(ring_page_);
+    while (alive_ && (!idle() || !up_))
+        co_await idle_.wait();
+    const bool lost = !std::exchange(alive_, false);
+    end_serving();
+    Result<void> closed = Err::NoDev;
+    if (!lost)
+        closed = co_await front_.close();
+    while (running_ != 0) // look_after() ends when it sees that the backend has followed
+        co_await idle_.wait();
+    disconnect();
     co_return closed;
 }
 
-Task<void> Disk::watch_backend() {
-    co_await front_.gone();
-    end_all(Err::NoDev);
+Task<Result<void>> Disk::publish_queue(u32 number) {
+    const BlockQueue& queue = queues_[number];
+    const Text<> folder = queue_count_ > 1 ? Text<>("queue-", u64{number}, "/") : Text<>("");
+    for (u32 i = 0; i < ring_pages_; ++i) {
+        const Text<> name = ring_pages_ > 1 ? Text<>(folder, "ring-ref", u64{i}) : Text<>(folder, "ring-ref");
+        CO_CHECK(co_await front_.write(name, queue.reference(i)));
+    }
+    const Text<> name(folder, "event-channel");
+    co_return co_await front_.write(name, queue.port());
+}
+
+Task<Result<void>> Disk::publish() {
+    CO_CHECK(co_await front_.write("protocol", std::string_view("x86_64-abi")));
+    // The nodes stand from one connection to the next: what this one does without says so.
+    CO_CHECK(co_await front_.write("multi-queue-num-queues", queue_count_));
+    if (ring_pages_ > 1)
+        CO_CHECK(co_await front_.write("ring-page-order", static_cast<u64>(std::countr_zero(ring_pages_))));
+    else
+        CO_CHECK(co_await front_.remove("ring-page-order"));
+    for (u32 i = 0; i < queue_count_; ++i)
+        CO_CHECK(co_await publish_queue(i));
+    co_return Result<void>();
+}
+
+// From whatever the two sides say of each other to a connection on which requests may be sent.
+Task<Result<void>> Disk::establish() {
+    CO_CHECK(co_await front_.begin());
+    const u64 order = co_await front_.backend_number("max-ring-page-order", 0);
+    const u64 queues = co_await front_.backend_number("multi-queue-max-queues", 1);
+    const u64 segments = co_await front_.backend_number("feature-max-indirect-segments", 0);
+    ring_pages_ = 1U << std::min<u64>(order, limits_.ring_order);
+    const u32 count = static_cast<u32>(std::clamp<u64>(queues, 1, limits_.queues));
+    segments_ =
+        static_cast<u32>(std::max<u64>(std::min<u64>(segments, limits_.segments), BLKIF_MAX_SEGMENTS_PER_REQUEST));
+    for (queue_count_ = 0; queue_count_ < count;)
+        CO_CHECK(queues_[queue_count_++].open(front_.backend(), ring_pages_));
+    CO_CHECK(co_await publish());
+    CO_CHECK(co_await front_.finish());
+    CO_LET(sectors, co_await front_.backend_number("sectors"));
+    sectors_ = sectors;
+    sector_size_ = static_cast<u32>(co_await front_.backend_number("sector-size", block_sector));
+    read_only_ = co_await front_.backend_number("info", 0) & vdisk_readonly;
+    flushes_ = co_await front_.backend_number("feature-flush-cache", 0) == 1;
+    up_ = true;
+    for (u32 i = 0; i < queue_count_; ++i)
+        kit_.platform.tasks.start(take_answers(queues_[i], connection_));
+    send_waiting();
+    co_return Result<void>();
+}
+
+void Disk::end_serving() {
+    up_ = false;
+    ++connection_;
+    for (auto& queue : queues_)
+        queue.event.notify(); // ends take_answers()
+}
+
+// What was under way waits again, in front of what came after it.
+void Disk::disconnect() {
+    end_serving();
+    Link& first = *waiting_.next;
+    while (!sent_.alone()) {
+        auto& request = static_cast<BlockRequest&>(*sent_.next);
+        request.queue->release(request);
+        request.join_before(first);
+    }
+    for (auto& queue : queues_)
+        queue.close();
+}
+
+Task<bool> Disk::reconnect() {
+    for (u32 refusals = 0; refusals < most_refusals; ++refusals) {
+        const u64 online = co_await front_.backend_number("online", 0);
+        const auto closed = co_await front_.close();
+        disconnect(); // what the backend had is ours again only now
+        if (online == 0 || !closed)
+            break;
+        const auto established = co_await establish();
+        if (established) {
+            ++reconnects_;
+            co_return true;
+        }
+    }
+    co_return false;
+}
+
+// For as long as the disk is connected: a backend that leaves is followed by another, or nothing can be done any more.
+Task<void> Disk::look_after() {
+    ++running_;
+    while (alive_) {
+        co_await front_.gone();
+        if (!alive_)
+            break; // close() or give_up() does the rest
+        end_serving();
+        const bool again = co_await reconnect();
+        if (!again) {
+            disconnect();
+            end_all(Err::NoDev);
+        }
+        idle_.notify(); // up, or not alive
+    }
+    --running_;
+    idle_.notify();
 }
 
 void Disk::end_all(Err why) {
-    connected_ = false;
-    while (!pending_.alone())
-        static_cast<Pending&>(*pending_.next).end(why);
-    event_.notify();
-    room_.notify();
-}
-
-Task<void> Disk::take_answers() {
-    while (connected_) {
-        while (const auto answer = ring_.take()) {
-            Link* at = pending_.next;
-            while (at != &pending_ && static_cast<Pending*>(at)->request.id != answer->id)
-                at = at->next;
-            if (at == &pending_) // an answer to nothing: the backend can no longer be believed
-                co_return end_all(Err::Io);
-            const auto status = answer->status;
-            static_cast<Pending*>(at)->end(status == BLKIF_RSP_OKAY         ? Err{}
-                                           : status == BLKIF_RSP_EOPNOTSUPP ? Err::OpNotSupp
-                                                                            : Err::Io);
-            room_.notify();
+    alive_ = up_ = false;
+    for (Link* list : {&sent_, &waiting_}) {
+        while (!list->alone()) {
+            auto& request = static_cast<BlockRequest&>(*list->next);
+            if (list == &sent_)
+                request.queue->release(request);
+            request.end(why);
         }
-        if (ring_.broken())
-            co_return end_all(Err::Io);
-        if (!ring_.arm())
-            co_await event_.wait();
     }
+    idle_.notify();
 }
 
-Result<void> Disk::fill(Pending& pending, const u8* memory, usize bytes) {
-    auto& request = pending.request;
-    const auto how = request.operation == BLKIF_OP_READ ? Lend::Writable : Lend::ReadOnly;
-    while (bytes > 0) {
-        const usize offset = reinterpret_cast<u64>(memory) & page_mask;
-        const usize piece = bytes < page_size - offset ? bytes : page_size - offset;
-        auto& segment = request.seg[request.nr_segments];
-        segment.gref = TRY(grants_.lend(front_.backend(), memory, how));
-        segment.first_sect = static_cast<u8>(offset / sector_bytes);
-        segment.last_sect = static_cast<u8>((offset + piece) / sector_bytes - 1);
-        ++request.nr_segments;
-        memory += piece;
-        bytes -= piece;
+Task<void> Disk::take_answers(BlockQueue& queue, u64 connection) {
+    ++running_;
+    while (connection == connection_) {
+        if (!take(queue)) { // the backend can no longer be believed
+            kit_.platform.say("disk: the backend broke the protocol\n");
+            end_all(Err::Io);
+            end_serving();
+            (void)co_await front_.close();
+            break;
+        }
+        send_waiting();
+        if (idle())
+            idle_.notify();
+        if (!queue.ring.arm())
+            co_await queue.event.wait();
     }
-    return {};
+    --running_;
+    idle_.notify();
 }
 
-void Disk::release(Pending& pending) {
-    for (unsigned i = 0; i < pending.request.nr_segments; ++i)
-        if (!grants_.take_back(pending.request.seg[i].gref))
-            platform_.say("disk: the backend keeps a page of a request that it answered\n");
+// False: an answer to nothing.
+bool Disk::take(BlockQueue& queue) {
+    while (const auto answer = queue.ring.take()) {
+        Link* at = sent_.next;
+        while (at != &sent_ && static_cast<BlockRequest*>(at)->id != answer->id)
+            at = at->next;
+        auto& request = static_cast<BlockRequest&>(*at);
+        if (at == &sent_ || request.queue != &queue)
+            return false;
+        queue.release(request);
+        if (answer->status != BLKIF_RSP_OKAY) {
+            request.end(answer->status == BLKIF_RSP_EOPNOTSUPP ? Err::OpNotSupp : Err::Io);
+        } else if (request.part == request.bytes) {
+            request.end(Err{});
+        } else {
+            request.memory += request.part;
+            request.sector += request.part / block_sector;
+            request.bytes -= request.part;
+            request.join_before(*waiting_.next);
+        }
+    }
+    return !queue.ring.broken();
 }
 
-Task<Result<void>> Disk::one_request(u8 operation, u64 sector, const u8* memory, usize bytes) {
-    while (connected_ && ring_.full())
-        co_await room_.wait();
-    if (!connected_)
+void Disk::send_waiting() {
+    bool filled[block_most_queues] = {};
+    while (up_ && !waiting_.alone()) {
+        auto& request = static_cast<BlockRequest&>(*waiting_.next);
+        request.id = ++last_id_;
+        Result<void> put = Err::NoSpace;
+        for (u32 tries = 0; tries < queue_count_ && !put; ++tries) {
+            const u32 at = next_queue_++ % queue_count_;
+            put = queues_[at].put(request, static_cast<u16>(front_.id()), segments_);
+            filled[at] |= bool(put);
+        }
+        if (put)
+            request.join_before(sent_);
+        else if (sent_.alone())
+            request.end(put.error()); // nothing will come back that it could wait for
+        else
+            break;
+    }
+    for (u32 i = 0; i < queue_count_; ++i)
+        if (filled[i])
+            queues_[i].push();
+}
+
+Task<Result<void>> Disk::request(u8 operation, u64 sector, const u8* memory, usize bytes) {
+    if (!alive_)
         co_return Err::NoDev;
-    Pending pending(platform_.tasks);
-    auto& request = pending.request;
+    BlockRequest request(kit_.platform.tasks);
     request.operation = operation;
-    request.handle = static_cast<blkif_vdev_t>(front_.id());
-    request.sector_number = sector;
-    request.id = ++last_id_;
-    if (const auto filled = fill(pending, memory, bytes); !filled) {
-        release(pending);
-        co_return filled.error();
-    }
-    pending.join_before(pending_);
-    ring_.put(request);
-    if (ring_.push())
-        platform_.notify(port_);
-    while (!pending.ended)
-        co_await pending.done.wait();
-    release(pending);
-    co_return pending.outcome();
+    request.sector = sector;
+    request.memory = memory;
+    request.bytes = bytes;
+    request.join_before(waiting_);
+    send_waiting();
+    while (!request.ended)
+        co_await request.done.wait();
+    co_return Result<void>(request.error);
 }
 
 Task<Result<void>> Disk::transfer(u8 operation, u64 sector, const u8* memory, usize bytes) {
-    if (bytes % sector_size_ != 0 || reinterpret_cast<u64>(memory) % sector_bytes != 0 || sector > sectors_ ||
-        bytes / sector_bytes > sectors_ - sector)
+    if (bytes % sector_size_ != 0 || reinterpret_cast<u64>(memory) % block_sector != 0 || sector > sectors_ ||
+        bytes / block_sector > sectors_ - sector)
         co_return Err::Inval;
-    while (bytes > 0) {
-        const usize piece = bytes < most_bytes ? bytes : most_bytes;
-        CO_CHECK(co_await one_request(operation, sector, memory, piece));
-        memory += piece;
-        bytes -= piece;
-        sector += piece / sector_bytes;
-    }
-    co_return Result<void>();
+    if (operation == BLKIF_OP_WRITE && read_only_)
+        co_return Err::RoFs;
+    if (bytes == 0)
+        co_return Result<void>();
+    co_return co_await request(operation, sector, memory, bytes);
 }
 
 Task<Result<void>> Disk::read(u64 sector, std::span<u8> to) {
     return transfer(BLKIF_OP_READ, sector, to.data(), to.size());
 }
 Task<Result<void>> Disk::write(u64 sector, std::span<const u8> from) {
-    if (read_only_)
-        return []() -> Task<Result<void>> { co_return Err::RoFs; }();
     return transfer(BLKIF_OP_WRITE, sector, from.data(), from.size());
 }
 Task<Result<void>> Disk::flush() {
     if (!flushes_)
         return []() -> Task<Result<void>> { co_return Result<void>(); }();
-    return one_request(BLKIF_OP_FLUSH_DISKCACHE, 0, nullptr, 0);
+    return request(BLKIF_OP_FLUSH_DISKCACHE, 0, nullptr, 0);
 }
 
 } // namespace domus::guest

@@ -74,6 +74,14 @@ Task<Result<void>> Frontend::write(std::string_view name, u64 value) {
     co_return co_await write(name, text.view());
 }
 
+Task<Result<void>> Frontend::remove(std::string_view name) {
+    const Text<> path(home_, "/", name);
+    const auto removed = co_await kit_.store.remove(path);
+    if (!removed && removed.error() != Err::NoEnt)
+        co_return removed;
+    co_return Result<void>();
+}
+
 Task<Result<u64>> Frontend::backend_number(std::string_view name) {
     const Text<> path(backend_home_, "/", name);
     co_return co_await kit_.store.read_number(path);

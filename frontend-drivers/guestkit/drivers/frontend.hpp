@@ -32,6 +32,7 @@ public:
 
     Task<Result<void>> write(std::string_view name, std::string_view value);
     Task<Result<void>> write(std::string_view name, u64 value);
+    Task<Result<void>> remove(std::string_view name); // one that is not there, too
     // A node of the backend's. `absent`: its value where the backend says nothing.
     Task<Result<u64>> backend_number(std::string_view name);
     Task<u64> backend_number(std::string_view name, u64 absent);

@@ -2,18 +2,17 @@
 #include "frontend-drivers/guestkit/drivers/net.hpp"
 
 #include <algorithm>
-#include <cstring>
 
 namespace domus::guest {
 namespace {
 
 struct Feature {
     std::string_view name;
-    u64 value;
+    u64 plain, offloads; // the node's value without and with them
 };
 constexpr Feature features[] = {
-    {"request-rx-copy", 1},   {"feature-rx-notify", 1}, {"feature-no-csum-offload", 1},   {"feature-sg", 0},
-    {"feature-gso-tcpv4", 0}, {"feature-gso-tcpv6", 0}, {"feature-ipv6-csum-offload", 0},
+    {"request-rx-copy", 1, 1},   {"feature-rx-notify", 1, 1}, {"feature-no-csum-offload", 1, 0},   {"feature-sg", 0, 1},
+    {"feature-gso-tcpv4", 0, 1}, {"feature-gso-tcpv6", 0, 1}, {"feature-ipv6-csum-offload", 0, 1},
 };
 
 // "00:16:3e:01:02:03"
@@ -38,179 +37,177 @@ bool parse_address(std::string_view text, MacAddress& address) {
 
 } // namespace
 
-NetworkCard::NetworkCard(Kit& kit, u32 id)
-    : front_(kit, "vif", id), platform_(kit.platform), grants_(kit.grants), event_(kit.platform.tasks),
-      room_(kit.platform.tasks), there_(kit.platform.tasks) {}
-
-Result<void> NetworkCard::lend_all() {
-    const auto fill = [this](Buffer& buffer, Lend how) -> Result<void> {
-        buffer.page = TRY(platform_.take_pages());
-        buffer.reference = TRY(grants_.lend(front_.backend(), buffer.page, how));
-        return {};
-    };
-    TRY(fill(tx_ring_, Lend::Writable));
-    TRY(fill(rx_ring_, Lend::Writable));
-    for (auto& buffer : tx_buffer_)
-        TRY(fill(buffer, Lend::ReadOnly));
-    for (auto& buffer : rx_buffer_)
-        TRY(fill(buffer, Lend::Writable));
-    return {};
-}
-
-Result<void> NetworkCard::give_all_back() {
-    const auto drain = [this](Buffer& buffer) -> Result<void> {
-        TRY(grants_.take_back(buffer.reference)); // what the backend keeps is not used again
-        platform_.give_page(buffer.page);
-        return {};
-    };
-    u32 kept = 0;
-    kept += !drain(tx_ring_);
-    kept += !drain(rx_ring_);
-    for (auto& buffer : tx_buffer_)
-        kept += !drain(buffer);
-    for (auto& buffer : rx_buffer_)
-        kept += !drain(buffer);
-    if (kept != 0)
-        return Err::Busy;
-    return {};
-}
+NetworkCard::NetworkCard(Kit& kit, u32 id, CardWishes wishes)
+    : front_(kit, "vif", id), kit_(kit), wishes_(wishes), queues_{NetQueue(kit), NetQueue(kit)},
+      room_(kit.platform.tasks), there_(kit.platform.tasks), ended_(kit.platform.tasks) {}
 
 Task<Result<void>> NetworkCard::publish() {
-    CO_CHECK(co_await front_.write("tx-ring-ref", tx_ring_.reference));
-    CO_CHECK(co_await front_.write("rx-ring-ref", rx_ring_.reference));
-    CO_CHECK(co_await front_.write("event-channel", port_));
     for (const auto& feature : features)
-        CO_CHECK(co_await front_.write(feature.name, feature.value));
+        CO_CHECK(co_await front_.write(feature.name, wishes_.offloads ? feature.offloads : feature.plain));
+    if (queue_count_ > 1)
+        CO_CHECK(co_await front_.write("multi-queue-num-queues", queue_count_));
+    else
+        CO_CHECK(co_await front_.remove("multi-queue-num-queues"));
+    for (u32 i = 0; i < queue_count_; ++i) {
+        const Text<> folder = queue_count_ > 1 ? Text<>("queue-", u64{i}, "/") : Text<>("");
+        const Text<> tx(folder, "tx-ring-ref"), rx(folder, "rx-ring-ref"), port(folder, "event-channel");
+        CO_CHECK(co_await front_.write(tx, queues_[i].tx_reference()));
+        CO_CHECK(co_await front_.write(rx, queues_[i].rx_reference()));
+        CO_CHECK(co_await front_.write(port, queues_[i].port()));
+    }
     co_return Result<void>();
 }
 
-Task<Result<void>> NetworkCard::connect() {
+Task<void> NetworkCard::read_offers() {
+    const u64 scatter = co_await front_.backend_number("feature-sg", 0);
+    const u64 no_checksum4 = co_await front_.backend_number("feature-no-csum-offload", 0);
+    const u64 checksum6 = co_await front_.backend_number("feature-ipv6-csum-offload", 0);
+    const u64 segments4 = co_await front_.backend_number("feature-gso-tcpv4", 0);
+    const u64 segments6 = co_await front_.backend_number("feature-gso-tcpv6", 0);
+    scatter_ = wishes_.offloads && scatter == 1;
+    checksum4_ = wishes_.offloads && no_checksum4 == 0;
+    checksum6_ = wishes_.offloads && checksum6 == 1;
+    segments4_ = wishes_.offloads && segments4 == 1;
+    segments6_ = wishes_.offloads && segments6 == 1;
+}
+
+Task<Result<void>> NetworkCard::establish() {
     CO_CHECK(co_await front_.begin());
     const Text<> node("device/vif/", front_.id(), "/mac");
-    CO_LET(mac, co_await front_.kit().store.read(node));
+    CO_LET(mac, co_await kit_.store.read(node));
     if (!parse_address(mac, address_))
         co_return Err::Inval;
-    CO_CHECK(lend_all());
-    tx_ = {tx_ring_.page, page_size};
-    rx_ = {rx_ring_.page, page_size};
-    CO_LET(port, platform_.open_port(front_.backend(), event_));
-    port_ = port;
-    for (tx_free_count_ = 0; tx_free_count_ < tx_buffers; ++tx_free_count_) {
-        tx_free_[tx_free_count_] = static_cast<u16>(tx_free_count_);
-        under_way_[tx_free_count_] = false;
-    }
-    arrived_count_ = 0;
-    in_long_frame_ = false;
-    for (u16 i = 0; i < rx_buffers; ++i)
-        post(i);
-    rx_.push(); // nobody is there yet to be notified
+    co_await read_offers();
+    const u64 offered = co_await front_.backend_number("multi-queue-max-queues", 1);
+    const u32 count =
+        static_cast<u32>(std::clamp<u64>(offered, 1, std::clamp<u32>(wishes_.queues, 1, net_most_queues)));
+    for (queue_count_ = 0; queue_count_ < count;)
+        CO_CHECK(queues_[queue_count_++].open(front_.backend(), net_most_buffers / count));
     CO_CHECK(co_await publish());
-    CO_CHECK(co_await front_.finish(XenbusStateConnected));
+    co_return co_await front_.finish(XenbusStateConnected);
+}
+
+Task<Result<void>> NetworkCard::connect() {
+    const auto established = co_await establish();
+    if (!established) {
+        (void)co_await front_.close();
+        for (auto& queue : queues_)
+            (void)queue.close();
+        co_return established;
+    }
     connected_ = true;
-    platform_.notify(port_); // buffers are there
-    platform_.tasks.start(serve());
-    platform_.tasks.start(watch_backend());
+    for (u32 i = 0; i < queue_count_; ++i) {
+        kit_.platform.notify(queues_[i].port()); // buffers are there
+        kit_.platform.tasks.start(serve(queues_[i]));
+    }
+    kit_.platform.tasks.start(watch_backend());
     co_return Result<void>();
 }
 
 Task<Result<void>> NetworkCard::close() {
     end();
-    const auto closed = co_await front_.close();
-    platform_.close_port(port_);
-    CO_CHECK(give_all_back());
+    Result<void> closed = co_await front_.close();
+    while (running_ != 0)
+        co_await ended_.wait();
+    for (auto& queue : queues_) {
+        const auto given = queue.close();
+        if (!given)
+            closed = given;
+    }
     co_return closed;
 }
 
 Task<void> NetworkCard::watch_backend() {
+    ++running_;
     co_await front_.gone();
     end();
+    --running_;
+    ended_.notify();
 }
 
 void NetworkCard::end() {
     connected_ = false;
-    for (Event* event : {&event_, &room_, &there_})
-        event->notify();
+    for (auto& queue : queues_)
+        queue.event.notify();
+    room_.notify();
+    there_.notify();
 }
 
-void NetworkCard::post(u16 buffer) {
-    posted_[buffer] = true;
-    rx_.put({buffer, 0, rx_buffer_[buffer].reference});
-}
-
-// False: the backend answered what was never asked.
-bool NetworkCard::take_sent() {
-    while (const auto response = tx_.take()) {
-        if (response->id >= tx_buffers || !std::exchange(under_way_[response->id], false))
-            return false;
-        tx_free_[tx_free_count_++] = response->id;
-        room_.notify();
-    }
-    return !tx_.broken();
-}
-
-bool NetworkCard::take_received() {
-    while (const auto response = rx_.take()) {
-        if (response->id >= rx_buffers || !std::exchange(posted_[response->id], false))
-            return false;
-        const bool more = response->flags & (NETRXF_more_data | NETRXF_extra_info);
-        const bool whole = !std::exchange(in_long_frame_, more) && !more;
-        const bool good = response->status > 0 && response->offset + u32(response->status) <= page_size;
-        if (!whole || !good) {
-            ++dropped_;
-            post(response->id);
-            continue;
-        }
-        arrived_[(arrived_first_ + arrived_count_++) % rx_buffers] = {response->id, response->offset,
-                                                                      static_cast<u16>(response->status)};
-        there_.notify();
-    }
-    return !rx_.broken();
-}
-
-Task<void> NetworkCard::serve() {
+Task<void> NetworkCard::serve(NetQueue& queue) {
+    ++running_;
     while (connected_) {
-        if (!take_sent() || !take_received()) {
-            platform_.say("network card: the backend broke the protocol\n");
-            co_return end();
+        if (!queue.take()) {
+            kit_.platform.say("network card: the backend broke the protocol\n");
+            end();
+            break;
         }
-        if (rx_.push())
-            platform_.notify(port_);
-        const bool sent = tx_.arm(), received = rx_.arm();
-        if (!sent && !received && !tx_.broken() && !rx_.broken())
-            co_await event_.wait();
+        queue.push(); // what was posted again
+        room_.notify();
+        if (queue.frames() != 0)
+            there_.notify();
+        if (!queue.arm())
+            co_await queue.event.wait();
     }
+    --running_;
+    ended_.notify();
 }
 
-Task<Result<void>> NetworkCard::send(std::span<const u8> frame) {
-    if (frame.size() < 14 || frame.size() > longest_frame)
+bool NetworkCard::can_send(usize bytes, const Offload& how) const {
+    if (bytes > longest_frame && !scatter_)
+        return false;
+    if (how.segment != 0)
+        return how.ipv6 ? segments6_ : segments4_;
+    return !how.checksum_blank || (how.ipv6 ? checksum6_ : checksum4_);
+}
+
+// By the bytes where IPv4 has addresses and TCP and UDP their ports, so that a flow keeps its order.
+NetQueue& NetworkCard::queue_for(std::span<const u8> frame) {
+    u32 sum = 0;
+    for (const u8 byte : frame.subspan(std::min<usize>(frame.size(), 26), frame.size() >= 38 ? 12 : 0))
+        sum = sum * 31 + byte;
+    return queues_[(sum >> 4) % queue_count_];
+}
+
+Task<Result<void>> NetworkCard::send(std::span<const u8> frame, Offload how) {
+    if (frame.size() < 14 || frame.size() > (wishes_.offloads ? longest_large_frame : longest_frame))
         co_return Err::Inval;
-    while (connected_ && tx_free_count_ == 0)
+    if (connected_ && !can_send(frame.size(), how))
+        co_return Err::OpNotSupp;
+    while (connected_ && !queue_for(frame).has_room(NetQueue::pieces(frame.size())))
         co_await room_.wait();
     if (!connected_)
         co_return Err::NoDev;
-    const u16 buffer = tx_free_[--tx_free_count_];
-    under_way_[buffer] = true;
-    std::memcpy(tx_buffer_[buffer].page, frame.data(), frame.size());
-    tx_.put({tx_buffer_[buffer].reference, 0, 0, buffer, static_cast<u16>(frame.size())});
-    if (tx_.push())
-        platform_.notify(port_);
+    NetQueue& queue = queue_for(frame);
+    queue.send(frame, how);
+    queue.push();
     co_return Result<void>();
 }
 
 Task<Result<usize>> NetworkCard::receive(std::span<u8> to) {
-    while (connected_ && arrived_count_ == 0)
+    Offload how;
+    co_return co_await receive(to, how);
+}
+
+Task<Result<usize>> NetworkCard::receive(std::span<u8> to, Offload& how) {
+    while (connected_) {
+        for (u32 tries = 0; tries < queue_count_; ++tries) {
+            NetQueue& queue = queues_[next_queue_++ % queue_count_];
+            if (queue.frames() == 0)
+                continue;
+            const usize length = queue.receive(to, how);
+            queue.push();
+            co_return length;
+        }
         co_await there_.wait();
-    if (!connected_)
-        co_return Err::NoDev;
-    const Arrived frame = arrived_[arrived_first_];
-    arrived_first_ = (arrived_first_ + 1) % rx_buffers;
-    --arrived_count_;
-    const usize length = std::min<usize>(frame.length, to.size());
-    std::memcpy(to.data(), rx_buffer_[frame.buffer].page + frame.offset, length);
-    post(frame.buffer);
-    if (rx_.push())
-        platform_.notify(port_);
-    co_return length;
+    }
+    co_return Err::NoDev;
+}
+
+u64 NetworkCard::dropped() const {
+    u64 all = 0;
+    for (const auto& queue : queues_)
+        all += queue.dropped();
+    return all;
 }
 
 } // namespace domus::guest
