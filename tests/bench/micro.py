@@ -131,8 +131,8 @@ def start_guest(column, work, image, settings, options=""):
     dom0 = Dom0(settings, work, "bench", files=files, hypervisor_options=column.hypervisor_options)
     try:
         dom0.guest(GUEST, options, memory=192, **keys)
-        dom0.ok("sleep 6")  # the guest has the CPU to itself until it is up
-        dom0.wait_guest(GUEST)
+        dom0.ok("sleep 6", LIMIT)  # the guest has the CPU to itself until it is up
+        dom0.wait_guest(GUEST, LIMIT)
         return dom0
     except BaseException:
         dom0.stop()

@@ -1,7 +1,8 @@
 /* A TCG plugin that counts how often each instruction runs between two marks of the guest's, for explain.py. Several
  * windows may follow each other; the one with the fewest instructions counts (nothing else ran in it).
  *
- * Use: -plugin count.so,out=FILE. The marks are NOPs of eight bytes (0f 1f 84 00, then a 32-bit number: below). FILE
+ * Use: -plugin count.so,out=FILE[,windows=FILE]. The marks are NOPs of eight bytes (0f 1f 84 00, then a 32-bit number:
+ * below). `windows` gets a line for each window, `INSTRUCTIONS KIND=COUNT ...`. `out`
  * holds lines `ADDRESS MEMORY FIRST COUNT KIND`: the hexadecimal address; where the instruction lies in the machine's
  * memory (in QEMU's terms: only differences mean something), so that equal addresses of two guests can be told apart;
  * its rank among all by the time it was first seen; KIND: `-`, or what the instruction does to the CPU's state.
@@ -27,7 +28,7 @@ static uint64_t counts[capacity], at_start[capacity], best[capacity];
 static uint64_t best_total = ~(uint64_t)0;
 static size_t used;
 static int open_window;
-static const char* out;
+static const char *out, *windows;
 
 EXPORT int qemu_plugin_version = 1;
 
@@ -46,6 +47,30 @@ static size_t slot_of(uint64_t address, uint64_t memory) {
         places[i].first = (uint32_t)used;
     }
     return i;
+}
+
+static const char* const kinds[] = {"syscall", "sysret", "iret", "swapgs", "invlpg", "cr3", "cr4"};
+enum { kind_count = sizeof kinds / sizeof *kinds };
+
+/* One line more: what this window did to the CPU's state. */
+static void tell_window(uint64_t total) {
+    uint64_t of_kind[kind_count] = {0};
+    FILE* file = fopen(windows, "a");
+    if (!file)
+        return perror(windows);
+    for (size_t i = 0; i < capacity; ++i) {
+        if (!places[i].kind || places[i].kind[0] == '-')
+            continue;
+        for (size_t kind = 0; kind < kind_count; ++kind) {
+            if (strcmp(places[i].kind, kinds[kind]) == 0)
+                of_kind[kind] += counts[i] - at_start[i];
+        }
+    }
+    fprintf(file, "%llu", (unsigned long long)total);
+    for (size_t kind = 0; kind < kind_count; ++kind)
+        fprintf(file, " %s=%llu", kinds[kind], (unsigned long long)of_kind[kind]);
+    fputc('\n', file);
+    fclose(file);
 }
 
 static const char* kind_of(const uint8_t* code, size_t size) {
@@ -92,6 +117,8 @@ static void stop(unsigned cpu, void* data) {
     open_window = 0;
     for (size_t i = 0; i < capacity; ++i)
         total += counts[i] - at_start[i];
+    if (windows)
+        tell_window(total);
     if (total >= best_total)
         return;
     best_total = total;
@@ -125,6 +152,8 @@ EXPORT int qemu_plugin_install(qemu_plugin_id_t id, const struct qemu_info* info
     for (int i = 0; i < argc; ++i) {
         if (strncmp(argv[i], "out=", 4) == 0)
             out = strdup(argv[i] + 4);
+        if (strncmp(argv[i], "windows=", 8) == 0)
+            windows = strdup(argv[i] + 8);
     }
     if (!out) {
         fprintf(stderr, "count: out=FILE is missing\n");
