@@ -30,6 +30,7 @@ public:
     }
     void add_options(CLI::App& app) override {
         app.add_option("--journals", journals_, "folder of what a later process needs to go on")->capture_default_str();
+        app.add_flag("--threads", threads_, "use threads instead of io_uring, which not every administrator lets in");
     }
     void open(const boost::asio::any_io_executor& executor) override {
         std::filesystem::create_directories(journals_);
@@ -39,12 +40,19 @@ public:
         } catch (const std::exception& absent) {
             spdlog::debug("{}", absent.what());
         }
-        storages_ =
-            std::make_unique<block::AllStorages>(std::make_unique<block::FileStorages>(block::best_engine(executor)),
-                                                 std::make_unique<block::NbdStorages>(executor));
+        executor_ = executor;
     }
     void drop_rights() override {
         backend::keep_only({}); // what belongs to root can be opened still
+        // Only now: capabilities are a thread's own, and the engine may start threads, which inherit them.
+        std::unique_ptr<block::FileEngine> engine;
+        if (threads_) {
+            engine = std::make_unique<block::Threads>(executor_);
+        } else {
+            engine = block::best_engine(executor_);
+        }
+        storages_ = std::make_unique<block::AllStorages>(std::make_unique<block::FileStorages>(std::move(engine)),
+                                                         std::make_unique<block::NbdStorages>(executor_));
     }
     std::unique_ptr<backend::Driver> make_driver(backend::Device& device, const Files& files) override {
         return std::make_unique<block::Disk>(device, *storages_, journal(files), files.figures);
@@ -55,6 +63,8 @@ private:
     std::string journal(const Files& files) const { return fmt::format("{}/{}", journals_, files.name); }
 
     std::string journals_ = "/run/domus/block";
+    bool threads_ = false;
+    boost::asio::any_io_executor executor_;
     std::unique_ptr<block::Storages> storages_;
 };
 

@@ -24,6 +24,7 @@ asio::awaitable<backend::Nodes> Disk::offer() {
     backend::Nodes nodes{{"feature-flush-cache", "1"},
                          {"feature-barrier", "0"},
                          {"feature-persistent", "0"},
+                         {"feature-domus-ordered", "1"},
                          {"feature-discard", medium.discard ? "1" : "0"},
                          {"feature-max-indirect-segments", std::to_string(most_segments)},
                          {"max-ring-page-order", std::to_string(most_ring_order)},

@@ -40,7 +40,8 @@ public:
     virtual void add_options(CLI::App&) {}
     /// Before the store is reached: opens what needs root's rights.
     virtual void open(const asio::any_io_executor&) {}
-    /// Gives up the rights that are not needed any more (privileges.hpp). Called once everything shared is open.
+    /// Gives up the rights that are not needed any more (privileges.hpp). Called once everything shared is open;
+    /// threads are started after it, so that they have none either.
     virtual void drop_rights() = 0;
     virtual std::unique_ptr<Driver> make_driver(Device& device, const Files& files) = 0;
     /// The device was taken away for good, its driver is gone.

@@ -6,8 +6,8 @@
 
 namespace domus::backend {
 
-/// Gives up for ever, for this process and what it may start, all of root's rights but these (CAP_* of
-/// linux/capability.h). Files that belong to root can still be opened. Throws std::runtime_error.
+/// Gives up for ever, for this thread and what it may start (so: before there are others), all of root's rights but
+/// these (CAP_* of linux/capability.h). Files that belong to root can still be opened. Throws std::runtime_error.
 void keep_only(std::initializer_list<unsigned> capabilities);
 
 } // namespace domus::backend

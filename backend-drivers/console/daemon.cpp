@@ -3,11 +3,15 @@
 // moment and started again, it goes on where the rings are.
 #include <filesystem>
 
+#include <sys/syscall.h>
+
 #include <CLI/CLI.hpp>
 #include <boost/asio/co_spawn.hpp>
 #include <spdlog/spdlog.h>
 
 #include "backend-drivers/common/daemon.hpp"
+#include "backend-drivers/common/privileges.hpp"
+#include "backend-drivers/common/system_calls.hpp"
 #include "backend-drivers/console/discovery.hpp"
 #include "backend-drivers/console/server.hpp"
 
@@ -31,6 +35,8 @@ asio::awaitable<void> serve(Options options) {
     auto acceptor = listen(executor, options.socket);
     const auto store = co_await domus::xenstore::Client::connect(options.store);
     Discovery discovery(executor, store, {options.log_folder, options.log_limit_kib * 1024});
+    domus::backend::keep_only({}); // logs and the hypervisor's devices belong to root and can be opened still
+    domus::backend::allow_system_calls({SYS_accept, SYS_accept4});
     asio::co_spawn(executor,
                    accept_terminals(std::move(acceptor), [&](std::uint16_t domid) { return discovery.find(domid); }),
                    [](std::exception_ptr failure) {

@@ -62,9 +62,14 @@ def ramdisk(script):
         tree.copy(f"{SOURCE}/job/{name}", f"/bench/job/{name}", 0o644)
     tree.file("/bench/init", script.encode(), 0o755)
     tree.file("/bench/native", NATIVE_INIT, 0o755)
+    return behind_domu(tree, "guest.img")
+
+
+def behind_domu(tree, name):
+    """The path of a RAM disk: the domU's with the tree behind it."""
     with open(f"{qemu.BUILD}/images/domu.img", "rb") as small:
         content = small.read()
-    path = f"{BUILT}/guest.img"
+    path = f"{BUILT}/{name}"
     with open(path, "wb") as out:
         out.write(content + b"\0" * (-len(content) % 4) + tree.pack(1))
     return path

@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 
+import micro
 import qemu
 from harness.dom0 import Dom0
 from harness.machine import Failure
@@ -14,7 +15,7 @@ TITLE = "disk"
 KINDS = {"sequential write": "64 MiB written with fsync", "sequential read": "64 MiB read",
          "single write": "4 KiB written, 1 at a time", "single read": "4 KiB read, 1 at a time",
          "crowd write": "4 KiB written, 32 at a time", "crowd read": "4 KiB read, 32 at a time"}
-BACKENDS = {"blkback": "", "domus-blockd": ",backendtype=domus"}  # and what stands in the guest's disk for it
+BACKENDS = {"blkback": ",backendtype=phy", "domus-blockd": ",backendtype=domus"}  # and what stands in the guest's disk for it
 CLOCKS = {"counted": True, "wall clock": False}  # and whether QEMU counts
 ROWS = [f"{kind}, {backend}, {clock}" for clock in CLOCKS for kind in KINDS.values() for backend in BACKENDS]
 MIB, OPERATIONS, ROUNDS = 64, 2000, 3
@@ -42,12 +43,7 @@ def ramdisk():
     subprocess.run(["gcc", "-O2", "-Wall", "-Wextra", "-Werror", "-static", "-o", f"{BUILT}/load", SOURCE], check=True)
     tree = Tree()
     tree.copy(f"{BUILT}/load", "/bench/load", 0o755)
-    with open(f"{qemu.BUILD}/images/domu.img", "rb") as small:
-        content = small.read()
-    path = f"{BUILT}/block.img"
-    with open(path, "wb") as out:
-        out.write(content + b"\0" * (-len(content) % 4) + tree.pack(1))
-    return path
+    return micro.behind_domu(tree, "block.img")
 
 
 def boot(column, work, image, clock, icount, backends, figures):
@@ -58,7 +54,7 @@ def boot(column, work, image, clock, icount, backends, figures):
         disk = dom0.disk("/tmp/disk.img", MIB)
         dom0.ok(f"dd if=/dev/zero of=/tmp/disk.img bs=1M count={MIB} conv=notrunc 2>/dev/null", LIMIT)
         for backend in backends:
-            if BACKENDS[backend] and settings.tools != "domus":
+            if backend == "domus-blockd" and settings.tools != "domus":
                 continue
             for kind, seconds in rounds(dom0, f"{disk},raw,xvda,rw{BACKENDS[backend]}").items():
                 figures[f"{KINDS[kind]}, {backend}, {clock}"] = seconds

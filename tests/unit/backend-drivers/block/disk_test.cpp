@@ -9,6 +9,7 @@ TEST_F(DiskTest, OffersWhatItCan) {
     EXPECT_EQ(store.read(id.path() + "/feature-flush-cache"), "1");
     EXPECT_EQ(store.read(id.path() + "/feature-barrier"), "0");
     EXPECT_EQ(store.read(id.path() + "/feature-discard"), "1");
+    EXPECT_EQ(store.read(id.path() + "/feature-domus-ordered"), "1");
     EXPECT_EQ(store.read(id.path() + "/feature-max-indirect-segments"), "64");
     EXPECT_EQ(store.read(id.path() + "/max-ring-page-order"), "2");
     EXPECT_EQ(medium().spec.path, "/image");

@@ -3,13 +3,10 @@
 #include <gtest/gtest.h>
 
 #include <chrono>
-#include <cstdlib>
 #include <cstring>
 #include <filesystem>
 #include <fstream>
 
-#include <boost/asio/co_spawn.hpp>
-#include <boost/asio/io_context.hpp>
 #include <fcntl.h>
 #include <linux/magic.h>
 #include <sys/file.h>
@@ -17,24 +14,16 @@
 #include <unistd.h>
 
 #include "backend-drivers/block/file.hpp"
+#include "tests/unit/backend-drivers/block/one_medium.hpp"
 
 namespace domus::block {
 namespace {
 
-struct Operation : Io {
-    void done(int with) override { result = with; }
-    int result = 1;
-};
-
 enum class Engine { Best, Threads, InPlace };
 
-struct FileTest : testing::TestWithParam<Engine> {
-    boost::asio::io_context io{1};
+struct FileTest : testing::TestWithParam<Engine>, test::OneMedium {
     std::string path = testing::TempDir() + "domus-image-" + std::to_string(::getpid());
     std::unique_ptr<FileStorages> storages;
-    std::unique_ptr<Storage> disk;
-    std::string failure;
-    std::uint8_t* page = static_cast<std::uint8_t*>(std::aligned_alloc(page_size, 16 * page_size));
 
     void SetUp() override {
         std::ofstream(path).close();
@@ -45,7 +34,6 @@ struct FileTest : testing::TestWithParam<Engine> {
         disk.reset();
         storages.reset();
         std::filesystem::remove(path);
-        std::free(page);
     }
     std::unique_ptr<FileEngine> engine() {
         switch (GetParam()) {
@@ -57,56 +45,16 @@ struct FileTest : testing::TestWithParam<Engine> {
             return best_engine(io.get_executor());
         }
     }
-    void begin_open(Spec spec) {
-        boost::asio::co_spawn(io, storages->open(std::move(spec)),
-                              [this](const std::exception_ptr& error, std::unique_ptr<Storage> made) {
-                                  disk = std::move(made);
-                                  try {
-                                      if (error) {
-                                          std::rethrow_exception(error);
-                                      }
-                                  } catch (const std::exception& thrown) {
-                                      failure = thrown.what();
-                                  }
-                              });
-    }
-    bool until(const std::function<bool()>& so) {
-        const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(10);
-        while (!so() && std::chrono::steady_clock::now() < end) {
-            io.restart();
-            io.run_one_for(std::chrono::milliseconds(10));
-        }
-        return so();
-    }
     void open() {
-        begin_open({path, false, true});
-        ASSERT_TRUE(until([&] { return disk != nullptr || !failure.empty(); }));
+        try_open(*storages, {path, false, true});
         ASSERT_EQ(failure, "");
-    }
-    int run(Kind kind, std::uint64_t offset, std::uint64_t length) {
-        Operation operation;
-        operation.kind = kind;
-        operation.offset = offset;
-        operation.length = length;
-        operation.data = page;
-        disk->start(operation);
-        disk->submit();
-        EXPECT_TRUE(until([&] { return operation.result != 1; }));
-        return operation.result;
     }
 };
 
 TEST_P(FileTest, WhatIsWrittenIsRead) {
     open();
     EXPECT_EQ(disk->medium().bytes, 16 * page_size);
-    std::memset(page, 0x3c, 8 * page_size);
-    EXPECT_EQ(run(Kind::Write, 512, 8 * page_size), 0);
-    EXPECT_EQ(run(Kind::Flush, 0, 0), 0);
-    std::memset(page, 0, 8 * page_size);
-    EXPECT_EQ(run(Kind::Read, 0, 4 * page_size), 0);
-    EXPECT_EQ(page[511], 0);
-    EXPECT_EQ(page[512], 0x3c);
-    const int discarded = run(Kind::Discard, page_size, page_size);
+    const int discarded = write_read_discard();
     if (discarded != -EOPNOTSUPP) { // not every file system has holes
         EXPECT_EQ(discarded, 0);
         EXPECT_EQ(run(Kind::Read, page_size, page_size), 0);
@@ -132,7 +80,7 @@ TEST_P(FileTest, AFileThatBecameLongerIsMeasured) {
 TEST_P(FileTest, AnotherProcessMustHaveLetGo) {
     const int other = ::open(path.c_str(), O_RDWR | O_CLOEXEC);
     ASSERT_EQ(::flock(other, LOCK_EX), 0);
-    begin_open({path, false, true});
+    begin_open(*storages, {path, false, true});
     const auto soon = std::chrono::steady_clock::now() + std::chrono::milliseconds(100);
     EXPECT_TRUE(until([&] { return std::chrono::steady_clock::now() > soon; }));
     EXPECT_EQ(disk, nullptr);
@@ -141,13 +89,10 @@ TEST_P(FileTest, AnotherProcessMustHaveLetGo) {
 }
 
 TEST_P(FileTest, WhatIsNoDiskIsRefused) {
-    begin_open({"/nowhere/at-all", false, true});
-    ASSERT_TRUE(until([&] { return !failure.empty(); }));
+    try_open(*storages, {"/nowhere/at-all", false, true});
     EXPECT_EQ(failure, "disk /nowhere/at-all: No such file or directory");
-    failure.clear();
     std::filesystem::resize_file(path, 511);
-    begin_open({path, true, true});
-    ASSERT_TRUE(until([&] { return !failure.empty(); }));
+    try_open(*storages, {path, true, true});
     EXPECT_NE(failure.find("smaller than a sector"), std::string::npos) << failure;
 }
 

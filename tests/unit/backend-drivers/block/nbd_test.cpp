@@ -5,30 +5,23 @@
 #include <cerrno>
 #include <chrono>
 #include <csignal>
-#include <cstdlib>
 #include <cstring>
 #include <filesystem>
-#include <functional>
 
-#include <boost/asio/co_spawn.hpp>
-#include <boost/asio/io_context.hpp>
 #include <fcntl.h>
 #include <spawn.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "backend-drivers/block/nbd.hpp"
+#include "tests/unit/backend-drivers/block/one_medium.hpp"
 
 namespace domus::block {
 namespace {
 
-constexpr int pending = 1;
+using test::Operation;
+using test::pending;
 using Words = std::vector<std::string>;
-
-struct Operation : Io {
-    void done(int with) override { result = with; }
-    int result = pending;
-};
 
 /// A program that runs until it is killed, at the latest with this object.
 class Program {
@@ -60,26 +53,18 @@ private:
     pid_t pid_ = -1;
 };
 
-struct NbdTest : testing::Test {
-    boost::asio::io_context io{1};
+struct NbdTest : testing::Test, test::OneMedium {
     std::string folder = testing::TempDir() + "domus-nbd-" + std::to_string(::getpid());
     std::string socket = folder + "/socket", image = folder + "/image", uri = "nbd+unix:///?socket=" + socket;
     NbdStorages storages{io.get_executor(), {std::chrono::seconds(20), std::chrono::milliseconds(20)}};
     std::unique_ptr<Program> server;
-    std::unique_ptr<Storage> disk;
-    std::string failure;
-    std::uint8_t* page = static_cast<std::uint8_t*>(std::aligned_alloc(page_size, 16 * page_size));
 
-    void SetUp() override {
-        std::filesystem::create_directories(folder);
-        std::memset(page, 0, 16 * page_size);
-    }
+    void SetUp() override { std::filesystem::create_directories(folder); }
     void TearDown() override {
         disk.reset();
         io.poll();
         server.reset();
         std::filesystem::remove_all(folder);
-        std::free(page);
     }
     void serve(Words words) {
         server.reset();
@@ -96,56 +81,10 @@ struct NbdTest : testing::Test {
         std::filesystem::resize_file(image, size);
         serve_nbdkit({"file", image});
     }
-    bool until(const std::function<bool()>& so) {
-        const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(30);
-        while (!so() && std::chrono::steady_clock::now() < end) {
-            io.restart();
-            io.run_one_for(std::chrono::milliseconds(10));
-        }
-        return so();
-    }
-    void try_open(bool read_only = false) {
-        failure.clear();
-        boost::asio::co_spawn(io, storages.open({uri, read_only, true}),
-                              [this](const std::exception_ptr& error, std::unique_ptr<Storage> made) {
-                                  disk = std::move(made);
-                                  try {
-                                      if (error) {
-                                          std::rethrow_exception(error);
-                                      }
-                                  } catch (const std::exception& thrown) {
-                                      failure = thrown.what();
-                                  }
-                              });
-        EXPECT_TRUE(until([&] { return disk != nullptr || !failure.empty(); }));
-    }
+    void try_open(bool read_only = false) { OneMedium::try_open(storages, {uri, read_only, true}); }
     void open() {
         try_open();
         ASSERT_EQ(failure, "");
-    }
-    void begin(Operation& operation, Kind kind, std::uint64_t offset, std::uint64_t length) {
-        operation.kind = kind;
-        operation.offset = offset;
-        operation.length = length;
-        operation.data = page;
-        disk->start(operation);
-        disk->submit();
-    }
-    int run(Kind kind, std::uint64_t offset = 0, std::uint64_t length = 0) {
-        Operation operation;
-        begin(operation, kind, offset, length);
-        EXPECT_TRUE(until([&] { return operation.result != pending; }));
-        return operation.result;
-    }
-    void write_and_read() {
-        std::memset(page, 0x3c, 8 * page_size);
-        EXPECT_EQ(run(Kind::Write, 512, 8 * page_size), 0);
-        EXPECT_EQ(run(Kind::Flush), 0);
-        std::memset(page, 0, 8 * page_size);
-        EXPECT_EQ(run(Kind::Read, 0, 4 * page_size), 0);
-        EXPECT_EQ(page[511], 0);
-        EXPECT_EQ(page[512], 0x3c);
-        EXPECT_EQ(run(Kind::Discard, page_size, page_size), 0);
     }
 };
 
@@ -154,7 +93,7 @@ TEST_F(NbdTest, WhatIsWrittenIsRead) {
     open();
     EXPECT_EQ(disk->medium().bytes, 1U << 20);
     EXPECT_TRUE(disk->medium().discard);
-    write_and_read();
+    EXPECT_EQ(write_read_discard(), 0);
 }
 
 TEST_F(NbdTest, Qcow2) {
@@ -163,7 +102,7 @@ TEST_F(NbdTest, Qcow2) {
     serve({"qemu-nbd", "--persistent", "--format=qcow2", "--discard=unmap", "--socket=" + socket, image});
     open();
     EXPECT_EQ(disk->medium().bytes, 1U << 20);
-    write_and_read();
+    EXPECT_EQ(write_read_discard(), 0);
 }
 
 TEST_F(NbdTest, ManyAtOnce) {
@@ -219,7 +158,7 @@ TEST_F(NbdTest, AServerThatComesBack) {
     EXPECT_TRUE(until([&] { return read.result != pending && flush.result != pending; }));
     EXPECT_EQ(read.result, 0);
     EXPECT_EQ(flush.result, 0) << "all was flushed before";
-    write_and_read();
+    EXPECT_EQ(write_read_discard(), 0);
 }
 
 TEST_F(NbdTest, WhatADeadServerMayHaveLostIsNoSuccessfulFlush) {
