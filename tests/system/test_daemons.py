@@ -6,6 +6,7 @@ def guest_with_all(dom0, name):
     disk = dom0.disk(f"/tmp/{name}.disk", 8)
     dom0.guest(name, "domus.check=net", disk=[f"{disk},raw,xvda,rw"], vif=["bridge=xenbr0"])
     dom0.wait_guest(name)
+    assert "domus-vbd" in dom0.tool(f"block-list {name} --json"), "domus-blockd is the default"
     dom0.in_guest(name, f"echo kept >/tmp/mark; dd if=/dev/urandom of=/dev/xvda bs=1M count=2 conv=fsync 2>/dev/null")
     return dom0.domid(name)
 

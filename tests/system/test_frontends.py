@@ -4,7 +4,7 @@ checksummed data, hot plug under load, backends that are killed or taken away, a
 from harness.runner import long, only
 
 OURS = "domus.frontends=domus"
-OUR_BACKEND = ",backendtype=domus"
+OUR_BACKEND, LINUX_BACKEND = ",backendtype=domus", ",backendtype=phy"
 MAC = "00:16:3e:00:00:07"
 
 
@@ -97,7 +97,7 @@ def test_linux_backend_is_taken_away_under_load(dom0):
 def test_a_queue_for_each_cpu_under_load(dom0):
     """Guests of two and four virtual CPUs write from all of them at once, on both backends."""
     for round in range(4):
-        cpus, backend = (2, 4)[round % 2], (OUR_BACKEND, "")[round // 2]
+        cpus, backend = (2, 4)[round % 2], (OUR_BACKEND, LINUX_BACKEND)[round // 2]
         start(dom0, "many", vcpus=cpus, disk=[entry(dom0.disk("/tmp/fe-a.disk", 24), "xvda", backend)])
         # Linux's offers as many queues as dom0 has processors.
         queues = min(cpus, 4 if backend else int(dom0.ok("nproc")))
@@ -252,8 +252,8 @@ def up(dom0, name):
     dom0.until(f"/usr/lib/domus/guest-run {name} 20 'ping -c 1 -W 2 10.9.0.1'", 60)
 
 
-def entry(disk, device, backend=""):
-    return f"{disk},{device},w" if disk.startswith("phy:") else f"{disk},raw,{device},rw{backend}"
+def entry(disk, device, backend=LINUX_BACKEND):
+    return f"{disk},{device},w{backend}" if disk.startswith("phy:") else f"{disk},raw,{device},rw{backend}"
 
 
 def device_of(disk):

@@ -5,6 +5,7 @@
 
 #include "toolstack/engine/layout.hpp"
 #include "toolstack/engine/undo.hpp"
+#include "toolstack/model/disk.hpp"
 #include "toolstack/model/vdev.hpp"
 
 #include <boost/asio/steady_timer.hpp>
@@ -17,10 +18,14 @@ namespace domus::engine {
 
 namespace {
 
-Nodes backend_nodes(DeviceId id, const model::Disk& disk, const std::string& node) {
+std::string server_name(DeviceId id) {
+    return fmt::format("{}-{}", id.domid, id.devid);
+}
+
+Nodes backend_nodes(DeviceId id, const model::Disk& disk, const std::string& params, const std::string& node) {
     Nodes nodes;
     nodes.emplace_back("frontend", frontend_path("vbd", id.domid, id.devid));
-    nodes.emplace_back("params", disk.target);
+    nodes.emplace_back("params", params);
     nodes.emplace_back("node", node);
     nodes.emplace_back("frontend-id", std::to_string(id.domid));
     nodes.emplace_back("online", "1");
@@ -71,7 +76,11 @@ asio::awaitable<void> Blocks::check(model::Disk disk, std::uint16_t backend_domi
         const std::string path = backend_path(kind, other);
         const auto params = co_await store_.try_read(path + "/params");
         const auto mode = co_await store_.try_read(path + "/mode");
-        if (!params || host_.disk_identity(*params) != identity || (disk.read_only && mode == "r"))
+        const auto image = co_await store_.try_read(path + "/node"); // behind a server of ours
+        const bool same =
+            params && (host_.disk_identity(*params) == identity ||
+                       (model::is_remote(*params) && host_.disk_identity(image.value_or("")) == identity));
+        if (!same || (disk.read_only && mode == "r"))
             continue;
         const std::string vdev = model::vdev_name(other.devid);
         const std::string guest = co_await guest_text(store_, other.domid);
@@ -98,10 +107,15 @@ asio::awaitable<std::uint32_t> Blocks::attach(std::uint16_t domid, model::Disk d
         undo.push("disk " + disk.vdev, [this, id, &open]() -> asio::awaitable<void> {
             open.reset(); // detach() waits until nobody has the disk open
             co_await detach(id, Closing::ByForce);
+            co_await end_server(id); // if nothing was written of it yet
         });
-        Nodes backend = backend_nodes(id, disk, open ? open->node : disk.target);
+        const std::string node = open ? open->node : disk.target;
         if (disk.backend == model::Backend::User)
             open.reset(); // it was opened to be looked at; domus-blockd wants a block device for itself
+        const bool served = disk.format != "raw";
+        if (served)
+            co_await start_server(id, disk);
+        Nodes backend = backend_nodes(id, disk, served ? host_.image_server(server_name(id)) : disk.target, node);
         Nodes frontend = frontend_nodes(id, disk);
         co_await write_device(store_, id.domid, id.backend_domid, back, std::move(backend),
                               frontend_path("vbd", id.domid, id.devid), std::move(frontend));
@@ -110,6 +124,30 @@ asio::awaitable<std::uint32_t> Blocks::attach(std::uint16_t domid, model::Disk d
             co_await connect(id, *open);
     });
     co_return id.devid;
+}
+
+asio::awaitable<void> Blocks::start_server(DeviceId id, model::Disk disk) {
+    const std::string name = server_name(id);
+    host_.start_image_server(name, disk);
+    const auto ready = [&] { return host_.image_server_ready(name); };
+    bool answers = false;
+    try {
+        answers = co_await poll_until(ready, patience_.backend);
+    } catch (const std::runtime_error& error) {
+        throw std::runtime_error(fmt::format("disk {}: {}: {}", disk.vdev, disk.target, error.what()));
+    }
+    if (!answers)
+        throw std::runtime_error(fmt::format("disk {}: {}: qemu-nbd does not answer", disk.vdev, disk.target));
+}
+
+asio::awaitable<void> Blocks::end_server(DeviceId id) {
+    const std::string name = server_name(id);
+    host_.end_image_server(name);
+    const auto gone = [&] { return host_.image_server_gone(name); };
+    const bool ended = co_await poll_until(gone, patience_.release);
+    if (!ended)
+        spdlog::warn("domain {}: the server of disk {}'s image is still writing, it ends by itself", id.domid,
+                     id.devid);
 }
 
 asio::awaitable<void> Blocks::connect(DeviceId id, const OpenDisk& open) {
@@ -142,6 +180,8 @@ asio::awaitable<bool> Blocks::detach(DeviceId id, Closing how) {
     co_await remove_device(store_, kind, id);
     if (!node || node == params)
         co_return true; // a block device of its own, nothing was made for it
+    if (params == host_.image_server(server_name(id)))
+        co_await end_server(id);
     const auto released = [&] { return host_.disk_released(*node); };
     const bool gone = co_await poll_until(released, patience_.release);
     if (!gone)
@@ -193,7 +233,8 @@ asio::awaitable<std::vector<BlockState>> Blocks::list(std::uint16_t domid) {
         const auto port = co_await store_.try_read(front + "/event-channel");
         const auto ring = co_await store_.try_read(front + "/ring-ref");
         disk.state = co_await read_state(store_, disk.backend + "/state");
-        disk.target = params.value_or("");
+        const auto image = co_await store_.try_read(disk.backend + "/node");
+        disk.target = params && image && model::is_remote(*params) ? *image : params.value_or("");
         disk.read_only = mode == "r";
         disk.event_channel = to_number(port.value_or("")).value_or(0);
         disk.ring_ref = to_number(ring.value_or("")).value_or(0);

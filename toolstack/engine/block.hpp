@@ -43,6 +43,8 @@ public:
     asio::awaitable<DeviceId> find(std::uint16_t domid, std::string device);
 
 private:
+    asio::awaitable<void> start_server(DeviceId id, model::Disk disk);
+    asio::awaitable<void> end_server(DeviceId id);
     asio::awaitable<void> connect(DeviceId id, const OpenDisk& open);
 
     xenstore::Client& store_;

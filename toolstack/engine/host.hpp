@@ -54,6 +54,18 @@ public:
     virtual bool block_backend_open(std::uint16_t domid, std::uint32_t devid) = 0;
     /// True once nobody has the device open that open_disk() made at `node` (always, when it made none).
     virtual bool disk_released(const std::string& node) = 0;
+
+    // A disk image of another format than raw is read by a program of its own, whose client domus-blockd is. `name`
+    // tells the disks apart. It outlives this process.
+    /// The NBD URI at which the one of that name answers.
+    virtual std::string image_server(const std::string& name) = 0;
+    virtual void start_image_server(const std::string& name, const model::Disk& disk) = 0;
+    /// True once it answers. Throws what it says is wrong with the image.
+    virtual bool image_server_ready(const std::string& name) = 0;
+    /// Asks it to end; no matter if there is none.
+    virtual void end_image_server(const std::string& name) = 0;
+    virtual bool image_server_gone(const std::string& name) = 0;
+
     /// Whether dom0's kernel has the backend driver for "vbd" or "vif".
     virtual bool has_backend_driver(const std::string& kind) = 0;
 

@@ -3,6 +3,9 @@
 
 #include "toolstack/engine/host.hpp"
 
+#include <map>
+#include <sys/types.h>
+
 namespace domus::engine {
 
 class LinuxHost : public Host {
@@ -15,6 +18,11 @@ public:
     std::unique_ptr<OpenDisk> open_disk(const model::Disk& disk) override;
     bool block_backend_open(std::uint16_t domid, std::uint32_t devid) override;
     bool disk_released(const std::string& node) override;
+    std::string image_server(const std::string& name) override;
+    void start_image_server(const std::string& name, const model::Disk& disk) override;
+    bool image_server_ready(const std::string& name) override;
+    void end_image_server(const std::string& name) override;
+    bool image_server_gone(const std::string& name) override;
     bool has_backend_driver(const std::string& kind) override;
     bool is_bridge(const std::string& name) override;
     bool has_interface(const std::string& name) override;
@@ -24,7 +32,10 @@ public:
     std::uint64_t now() override;
 
 private:
+    std::string base_of(const std::string& name) const;
+
     std::string root_;
+    std::map<std::string, pid_t> starting_; ///< image servers that do not answer yet
 };
 
 } // namespace domus::engine

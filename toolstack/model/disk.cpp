@@ -137,10 +137,10 @@ private:
             disk_.vdev = value;
             vdev_at_ = start;
         } else if (key == "format") {
-            if (value != "raw")
-                fail(start, fmt::format("format {} cannot be served by dom0's kernel", in_quotes(value)),
-                     "convert the image: qemu-img convert -O raw IN OUT; or let qemu-nbd read it and name its "
-                     "socket: target=nbd+unix:///?socket=PATH");
+            if (value != "raw" && value != "qcow2")
+                fail(start, fmt::format("format {} is not served", in_quotes(value)),
+                     "use raw or qcow2; convert the image: qemu-img convert -O raw IN OUT; or let qemu-nbd read it and "
+                     "name its socket: target=nbd+unix:///?socket=PATH");
             disk_.format = value;
         } else if (value == "r" || value == "ro") {
             disk_.read_only = true;
@@ -206,11 +206,22 @@ private:
         if (disk_.cdrom && write_asked_)
             fail(0, "a cdrom cannot be written", "use access ro");
         disk_.read_only |= disk_.cdrom;
+        if (disk_.format != "raw")
+            serve_image();
         if (disk_.backend_domain.empty())
             return;
         if (disk_.backend == Backend::Kernel && !disk_.backend_type.empty())
             fail(0, fmt::format("backend={} needs backendtype=domus", disk_.backend_domain), "leave backendtype= out");
         disk_.backend = Backend::User;
+    }
+
+    void serve_image() {
+        if (is_remote(disk_.target))
+            fail(0, fmt::format("an NBD server gives bytes, not format {}", disk_.format), "use format raw");
+        if (disk_.backend == Backend::Kernel)
+            fail(0, fmt::format("dom0's kernel does not read format {}", disk_.format), "leave backendtype= out");
+        if (!disk_.backend_domain.empty())
+            fail(0, fmt::format("format {} is served in dom0 only", disk_.format), "leave backend= out");
     }
 
     void serve_by_nbd() {

@@ -29,7 +29,7 @@ struct Disk {
     bool read_only = false;
     bool cdrom = false;
     bool discard = true;
-    Backend backend = Backend::Kernel;
+    Backend backend = Backend::User;
     std::string backend_type;   // as written: phy, qdisk, tap, standalone; empty: choose
     std::string backend_domain; // empty: dom0
 

@@ -182,7 +182,7 @@ TEST_F(DispatchTest, Disks) {
     attach->mutable_disk()->set_vdev("xvdb");
     const Response answer = ask(request);
     EXPECT_EQ(answer.attached().devid(), 51728u);
-    EXPECT_EQ(answer.attached().backend(), "/local/domain/0/backend/vbd/1/51728");
+    EXPECT_EQ(answer.attached().backend(), "/local/domain/0/backend/domus-vbd/1/51728");
     EXPECT_THAT(refused(request), HasSubstr("has a disk xvdb already"));
     request.mutable_block_list()->set_domain("web");
     ASSERT_EQ(ask(request).blocks().devices_size(), 2);

@@ -26,9 +26,11 @@ struct DeviceTest : testing::Test {
     std::uint16_t domid = world.create(world.guest("web"));
     std::map<std::string, std::string> before = world.traces();
 
+    /// Of Linux's backend, which needs more care (loop devices), unless `spec` says otherwise.
     static model::Disk disk(const std::string& spec) {
         std::vector<std::string> warnings;
-        return model::parse_disk(spec, warnings);
+        const bool says = spec.find("backendtype=") != std::string::npos;
+        return model::parse_disk(says ? spec : spec + ",backendtype=linux", warnings);
     }
     static model::Vif vif(const std::string& spec) {
         std::vector<std::string> warnings;
@@ -104,6 +106,28 @@ TEST_F(DeviceTest, ADiskOfOurBackendComesAndGoes) {
     EXPECT_EQ(detach("vbd", "xvdb"), "");
     EXPECT_EQ(world.traces(), before);
     EXPECT_EQ(record().disks.size(), 1u);
+}
+
+TEST_F(DeviceTest, AnImageOfAnotherFormatHasAServerAsLongAsTheDisk) {
+    const std::string image = "/srv/b.img,qcow2,xvdb,rw,backendtype=domus";
+    attach(disk(image));
+    EXPECT_EQ(world.host.servers, std::set<std::string>{"1-51728"});
+    EXPECT_EQ(world.store->read("/local/domain/0/backend/domus-vbd/1/51728/params"), "nbd+unix:///?socket=/1-51728");
+    EXPECT_EQ(world.run(world.engine->blocks().list(domid)).at(1).target, "/srv/b.img");
+    EXPECT_THAT(world.failure(world.engine->attach_disk(domid, disk("/srv/b.img,raw,xvdc,rw"))),
+                HasSubstr("/srv/b.img is in use by"));
+    EXPECT_EQ(detach("vbd", "xvdb"), "");
+    EXPECT_TRUE(world.host.servers.empty());
+    EXPECT_EQ(world.traces(), before);
+    world.host.image_error = "it is no such image";
+    EXPECT_THAT(world.failure(world.engine->attach_disk(domid, disk(image))),
+                HasSubstr("disk xvdb: /srv/b.img: it is no such image"));
+    EXPECT_TRUE(world.host.servers.empty());
+    EXPECT_EQ(world.traces(), before);
+    world.host.image_error.clear();
+    attach(disk(image));
+    world.run(world.engine->destroy(domid));
+    EXPECT_TRUE(world.host.servers.empty());
 }
 
 TEST_F(DeviceTest, ACardIsNamedByItsMacInEitherCase) {

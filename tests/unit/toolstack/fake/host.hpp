@@ -42,6 +42,18 @@ public:
         waited_for_itself += held.contains(node);
         return !in_use(node);
     }
+    std::string image_server(const std::string& name) override { return "nbd+unix:///?socket=/" + name; }
+    void start_image_server(const std::string& name, const model::Disk&) override {
+        faults_.step("start_image_server");
+        servers.insert(name);
+    }
+    bool image_server_ready(const std::string&) override {
+        if (!image_error.empty())
+            throw std::runtime_error(image_error);
+        return true;
+    }
+    void end_image_server(const std::string& name) override { servers.erase(name); }
+    bool image_server_gone(const std::string& name) override { return !servers.contains(name); }
     bool has_backend_driver(const std::string& kind) override { return drivers.contains(kind); }
     bool is_bridge(const std::string& name) override { return bridges.contains(name); }
     bool has_interface(const std::string& name) override { return interfaces.contains(name); }
@@ -75,6 +87,8 @@ public:
     std::set<std::string> files{"/boot/vmlinuz", "/boot/initrd"}, bridges{"xenbr0", "xenbr1"}, drivers{"vbd", "vif"};
     std::map<std::string, std::string> disks{
         {"/srv/a.img", "a"}, {"/srv/link-to-a.img", "a"}, {"/srv/b.img", "b"}, {"/dev/vg/c", "c"}};
+    std::set<std::string> servers; // of images
+    std::string image_error;
     std::set<std::string> interfaces;
     std::map<std::string, std::string> names; // what interfaces were called at first, to what they are called now
     std::set<std::string> held;               // nodes of OpenDisks that live

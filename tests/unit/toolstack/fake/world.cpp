@@ -70,7 +70,7 @@ model::Domain World::guest(const std::string& name) const {
     config.kernel = "/boot/vmlinuz";
     config.ramdisk = "/boot/initrd";
     config.cmdline = "quiet";
-    config.disks.push_back(model::parse_disk("/srv/a.img,raw,xvda,rw", warnings));
+    config.disks.push_back(model::parse_disk("/srv/a.img,raw,xvda,rw,backendtype=linux", warnings));
     config.vifs.push_back(model::parse_vif("mac=00:16:3e:00:00:01", warnings));
     return config;
 }

@@ -94,11 +94,14 @@ TEST(Disk, FormsOfTheSameDisk) {
     EXPECT_EQ(disk("format=raw, vdev=xvda, access=rw, target=/dev/g"), one);
     EXPECT_EQ(disk(to_string(one)), one);
     EXPECT_TRUE(disk("/dev/g,raw,xvda,ro").read_only);
+    EXPECT_EQ(one.backend, Backend::User);
+    EXPECT_EQ(disk("/dev/g,raw,xvda,rw,backendtype=linux").backend, Backend::Kernel);
 }
 
 TEST(Disk, RefusesWhatNoBackendReads) {
     for (const char* spec :
-         {"", ",,,", "/d,qcow2,xvda,w", "/d,raw,nonsense,w", "/d,raw,xvda,maybe", "/d,raw,xvda,w,colour=red"})
+         {"", ",,,", "/d,qed,xvda,w", "nbd://h/x,qcow2,xvda,w", "/d,qcow2,xvda,w,backendtype=linux",
+          "/d,qcow2,xvda,w,backend=a", "/d,raw,nonsense,w", "/d,raw,xvda,maybe", "/d,raw,xvda,w,colour=red"})
         EXPECT_THROW(disk(spec), ValueError) << spec;
 }
 
