@@ -1,5 +1,5 @@
-"""Rows of the network: one TCP connection each way and ping between dom0 and a guest, in counted time
-(as in part_boot) and by the wall clock. Linux's netfront on Linux's netback and on domus-netd. Called by run.py.
+"""Rows of the network: one TCP connection each way, small packets each way and ping between dom0 and a guest, in counted
+time (as in part_boot) and by the wall clock. Linux's netfront on Linux's netback and on domus-netd. Called by run.py.
 """
 import os
 import re
@@ -12,8 +12,8 @@ from harness.machine import Failure
 
 TITLE = "network"
 DOWN, UP = "TCP, dom0 to guest", "TCP, guest to dom0"
-PING = "ping"
-KINDS = [DOWN, UP, PING]
+SMALL_DOWN, SMALL_UP, PING = "64-byte packets, dom0 to guest", "64-byte packets, guest to dom0", "ping"
+KINDS = [DOWN, UP, SMALL_DOWN, SMALL_UP, PING]
 BACKENDS = {"netback": "", "domus-netd": ",backendtype=domus"}  # and what stands in the guest's vif for it
 CLOCKS = {"counted": True, "wall clock": False}  # and whether QEMU counts
 ROWS = [f"{what}, {backend}, {clock}" for clock in CLOCKS for what in KINDS for backend in BACKENDS]
@@ -65,11 +65,12 @@ def dom0_files():
 
 def start(dom0, backend, options=""):
     """A guest on that backend, and both sides' files served."""
-    dom0.guest("bench", options, ramdisk="/boot/bench.img", vif=[f"mac=00:16:3e:00:00:55,bridge=xenbr0{BACKENDS[backend]}"])
-    dom0.ok("sleep 8; chmod +x /usr/lib/domus/load")  # the guest has the CPU to itself until it is up
+    # Memory enough for the whole file: half of it is the guest's root.
+    dom0.guest("bench", options, memory=256, ramdisk="/boot/bench.img", vif=[f"mac=00:16:3e:00:00:55,bridge=xenbr0{BACKENDS[backend]}"])
+    dom0.ok("sleep 8; chmod +x /usr/lib/domus/load", LIMIT)  # the guest has the CPU to itself until it is up
     dom0.wait_guest("bench", LIMIT)
     dom0.in_guest("bench", f"ip link set eth0 up; ip addr add {ADDRESS}/24 dev eth0; ping -c 5 -W 5 {DOM0}", LIMIT)
-    file = f"dd if=/dev/zero of=/tmp/data bs=1M count={MIB} 2>/dev/null; httpd -p {PORT} -h /tmp"
+    file = f"dd if=/dev/zero of=/tmp/data bs=1M count={MIB} && httpd -p {PORT} -h /tmp"
     dom0.ok(file, LIMIT)
     dom0.in_guest("bench", file, LIMIT)
 
@@ -103,6 +104,28 @@ def up(dom0):
     return seconds(dom0.ok(timed(ADDRESS), LIMIT))
 
 
+def packet_time(output):
+    """Seconds for each packet that arrived, at the receiver's."""
+    found = re.search(r"received (\d+) in (\d+)", output)
+    if not found or int(found.group(1)) == 0:
+        raise Failure(f"no small packets came: {output}")
+    return int(found.group(2)) / int(found.group(1)) / 1e9
+
+
+def small_down(dom0):
+    dom0.in_guest("bench", "(/bench/load receive 8003 >/tmp/small 2>&1; mv /tmp/small /tmp/done) >/dev/null 2>&1 &", LIMIT)
+    dom0.ok(f"sleep 1; /usr/lib/domus/load send {ADDRESS} 8003 {PACKETS} 64", LIMIT)
+    dom0.until("/usr/lib/domus/guest-run bench 20 'cat /tmp/done'", 60)
+    return packet_time(dom0.in_guest("bench", "cat /tmp/done; rm /tmp/done", LIMIT))
+
+
+def small_up(dom0):
+    dom0.ok("(/usr/lib/domus/load receive 8003 >/tmp/small 2>&1; mv /tmp/small /tmp/done) >/dev/null 2>&1 &")
+    dom0.in_guest("bench", f"sleep 1; /bench/load send {DOM0} 8003 {PACKETS} 64", LIMIT)
+    dom0.until("cat /tmp/done", 60)
+    return packet_time(dom0.ok("cat /tmp/done; rm /tmp/done"))
+
+
 def ping(dom0):
     """Seconds of a round trip, the median of 20: dom0 is busy with the console while the first is on its way."""
     said = dom0.in_guest("bench", f"ping -c 20 {DOM0}", LIMIT)
@@ -112,7 +135,7 @@ def ping(dom0):
     return times[10] / 1000
 
 
-TAKE = {DOWN: down, UP: up, PING: ping}
+TAKE = {DOWN: down, UP: up, SMALL_DOWN: small_down, SMALL_UP: small_up, PING: ping}
 
 
 def text(row, figure):
