@@ -31,7 +31,8 @@ class Column:
     @property
     def title(self):
         names = {"native": "native", "xen": "Xen 4.17", "domus": "Domus"}
-        kernel = f" ({os.path.basename(self.kernel)})" if self.kernel else ""
+        # Images of make guest-kernel are all called vmlinuz; their folder says which one it is.
+        kernel = f" ({'/'.join(os.path.abspath(self.kernel).split('/')[-2:])})" if self.kernel else ""
         return names[self.machine] + kernel + (f" {self.hypervisor_options}" if self.hypervisor_options else "")
 
     def settings(self, **changes):
