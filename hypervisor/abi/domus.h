@@ -48,7 +48,6 @@ struct domus_read_counters {
  */
 #define DOMUS_FEATURE_ranges 0x1u   /* DOMUS_EXT_protect, DOMUS_EXT_clear */
 #define DOMUS_FEATURE_tables 0x2u   /* DOMUS_EXT_pin_tables, DOMUS_EXT_unpin_tables */
-#define DOMUS_FEATURE_exchange 0x4u /* DOMUS_EXT_exchange */
 
 /*
  * A run of entries of one L1 table of the caller's. rsi = machine address of the first, rdx = how many (within the
@@ -68,11 +67,5 @@ struct domus_read_counters {
  */
 #define DOMUS_EXT_pin_tables 4
 #define DOMUS_EXT_unpin_tables 5
-
-/*
- * One L1 entry of the caller's: rsi = its machine address, rdx = the new value. Returns the old one, whatever the
- * processor set in it meanwhile; -1..-4095 are errors (no entry reads so), those of mmu_update.
- */
-#define DOMUS_EXT_exchange 6
 
 #endif /* DOMUS_PUBLIC_DOMUS_H */

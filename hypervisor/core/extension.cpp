@@ -75,10 +75,9 @@ constexpr Operation<Result<i64> (*)(Call&, GuestPtr<void>)> extension_ops[] = {
     OFFERED(DOMUS_EXT_clear, (with<DOMUS_FEATURE_ranges, clear_entries>), Guest),
     OFFERED(DOMUS_EXT_pin_tables, (with<DOMUS_FEATURE_tables, pin_tables>), Guest),
     OFFERED(DOMUS_EXT_unpin_tables, (with<DOMUS_FEATURE_tables, unpin_tables>), Guest),
-    OFFERED(DOMUS_EXT_exchange, (with<DOMUS_FEATURE_exchange, exchange_entry>), Guest),
 };
 
-constexpr u32 all_features = DOMUS_FEATURE_ranges | DOMUS_FEATURE_tables | DOMUS_FEATURE_exchange;
+constexpr u32 all_features = DOMUS_FEATURE_ranges | DOMUS_FEATURE_tables;
 
 } // namespace
 

@@ -1,7 +1,6 @@
-// Operations on a run of L1 entries, or one of them, in one hypercall: everything is in registers, nothing is copied
-// from the guest. Interface: hypervisor/abi/domus.h, DOMUS_EXT_protect, DOMUS_EXT_clear and DOMUS_EXT_exchange. Each
-// entry is changed by write_l1, so the rules are those of mmu_update. Locks: none; a type reference of the table while
-// the call works on it.
+// Operations on a run of L1 entries in one hypercall: everything is in registers, nothing is copied from the guest.
+// Interface: hypervisor/abi/domus.h, DOMUS_EXT_protect and DOMUS_EXT_clear. The rules for each entry are write_l1's.
+// Locks: none; a type reference of the table while the call works on it.
 #include "hypervisor/arch/iface/memory.hpp"
 #include "hypervisor/core/domain.hpp"
 #include "hypervisor/core/extension_tables.hpp"
@@ -10,6 +9,8 @@
 #include "hypervisor/pv/mmu_entry.hpp"
 #include "hypervisor/pv/mmu_walk.hpp"
 #include "hypervisor/pv/page_entry.hpp"
+
+#include <algorithm>
 
 namespace domus::hv {
 namespace {
@@ -34,76 +35,92 @@ Result<Run> run_of(const Call& call) {
     return Run{{frame_of(Maddr(address)), index}, static_cast<u32>(call.args[2])};
 }
 
-// Calls change(index) for each entry of the run.
-template <class Change>
-Result<i64> for_each_entry(Call& call, Change&& change) {
+// Calls block(table, first, end, result) for entries [first, end), a part of the run at a time. It answers where it
+// stopped: before `end` only with an error, at the entry that is refused.
+template <class Block>
+Result<i64> in_blocks(Call& call, Block&& block) {
     const Run run = TRY(run_of(call));
     if (!open_l1(run.place, call.domain)) {
         why(call.domain, "a run of entries in frame {x}, which is no L1 table of the domain's", run.place.table);
         return Err::Inval;
     }
     Result<void> result{};
-    u32 done = 0;
-    while (done < run.count && result) {
-        if (done % entries_per_look == entries_per_look - 1 && must_yield())
-            break;
-        result = change(run.place.index + done);
-        done += result ? 1 : 0;
-    }
+    const u32 first = run.place.index, end = first + run.count;
+    u32 at = first;
+    while (at < end && result && (at == first || !must_yield()))
+        at = block(run.place.table, at, std::min(at + entries_per_look, end), result);
     close_l1(run.place);
-    count(call.domain, Count::PteUpdates, done);
+    count(call.domain, Count::PteUpdates, at - first);
     TRY(result);
-    if (done < run.count)
-        return call.resume_later(call.args[0], call.args[1] + done * sizeof(u64), run.count - done);
+    if (at < end)
+        return call.resume_later(call.args[0], call.args[1] + (at - first) * sizeof(u64), end - at);
     return i64{0};
+}
+
+// The entry goes on mapping its frame, and may be written from now on: what write_l1 judges, only that the references
+// it has are not taken anew. Err::Again: the processor or another vcpu was faster.
+[[gnu::noinline]] Result<void> give_writing(Domain& domain, const EntryPlace& place, u64 old, u64 value) {
+    const Mfn mfn = entry::frame(old);
+    // Held on its own meanwhile: another vcpu may take the entry, and with it the frame, away.
+    if (get_frame(mfn, domain)) {
+        const bool fits{get_type(mfn, FrameType::Writable)};
+        u64 expected = old;
+        const bool swapped = fits && arch::exchange_entry(place.table, place.index, expected, value);
+        if (fits && !swapped)
+            put_type(mfn);
+        put_frame(mfn);
+        if (fits)
+            return swapped ? Result<void>{} : Err::Again;
+    }
+    return write_l1({place.table, place.index, value, AccessBits::Replace, &old}, own_frames(domain), domain);
+}
+
+struct Rights {
+    Domain& domain;
+    u64 clear, set;
+};
+
+u32 protect_block(const Rights& rights, Mfn table, u32 at, u32 end, Result<void>& result) {
+    while (at < end) {
+        u64 old = arch::read_entry(table, at);
+        const u64 value = (old & ~rights.clear) | rights.set;
+        if (!entry::is_present(old) || value == old) {
+            ++at;
+        } else if (entry::is_writable(value & ~old)) {
+            result = give_writing(rights.domain, {table, at}, old, value);
+            if (result)
+                ++at;
+            else if (result.error() != Err::Again)
+                return at;
+        } else if (arch::exchange_entry(table, at, old, value)) { // else accessed or dirty were set meanwhile
+            ++at;
+            if (entry::is_writable(old & ~value) && find_frame(entry::frame(old)))
+                put_type(entry::frame(old));
+        }
+    }
+    result = {};
+    return at;
 }
 
 } // namespace
 
 Result<i64> protect_entries(Call& call, GuestPtr<void>) {
-    const u64 clear = call.args[3], set = call.args[4];
-    if (((clear | set) & ~changeable) != 0)
+    // Both halves of a guest run in ring 3: a present entry keeps the user bit, as entry::stored() gives it.
+    const Rights rights{call.domain, call.args[3] & ~entry::user, call.args[4]};
+    if (((call.args[3] | rights.set) & ~changeable) != 0)
         return Err::Inval;
-    const Mfn table = frame_of(Maddr(call.args[1]));
-    const DataOwner from = own_frames(call.domain);
-    return for_each_entry(call, [&](u32 index) -> Result<void> {
-        for (;;) {
-            const u64 old = arch::read_entry(table, index);
-            const u64 value = (old & ~clear) | set;
-            if (!entry::is_present(old) || value == old)
-                return {};
-            // The processor may set accessed and dirty bits meanwhile: they are not to be lost.
-            const auto written = write_l1({table, index, value, AccessBits::Replace, &old}, from, call.domain);
-            if (written || written.error() != Err::Again)
-                return written;
-        }
+    return in_blocks(call, [&](Mfn table, u32 first, u32 end, Result<void>& result) {
+        return protect_block(rights, table, first, end, result);
     });
 }
 
 Result<i64> clear_entries(Call& call, GuestPtr<void>) {
-    const Mfn table = frame_of(Maddr(call.args[1]));
     const DataOwner from = own_frames(call.domain);
-    return for_each_entry(call, [&](u32 index) { return write_l1({table, index, 0}, from, call.domain); });
-}
-
-Result<i64> exchange_entry(Call& call, GuestPtr<void>) {
-    const u64 address = call.args[1];
-    const EntryPlace place{frame_of(Maddr(address)), static_cast<u32>((address & page_mask) / sizeof(u64))};
-    if (address % sizeof(u64) != 0 || !open_l1(place, call.domain)) {
-        why(call.domain, "exchange at {x}, which is no entry of an L1 table of the domain's", address);
-        return Err::Inval;
-    }
-    count(call.domain, Count::PteUpdates);
-    u64 old;
-    Result<void> written{};
-    do {
-        old = arch::read_entry(place.table, place.index);
-        written = write_l1({place.table, place.index, call.args[2], AccessBits::Replace, &old}, own_frames(call.domain),
-                           call.domain);
-    } while (!written && written.error() == Err::Again);
-    close_l1(place);
-    TRY(written);
-    return static_cast<i64>(old);
+    return in_blocks(call, [&](Mfn table, u32 at, u32 end, Result<void>& result) {
+        while (at < end && (result = write_l1({table, at, 0}, from, call.domain)))
+            ++at;
+        return at;
+    });
 }
 
 } // namespace domus::hv

@@ -56,6 +56,16 @@ MUTANTS = {
                                 "is_empty_group<group>(entries, from)"),
     "info_page_without_type": (CORE + "vcpu_info.cpp", "if (!get_frame_and_type(page, vcpu.domain, FrameType::Writable)) {",
                                "if (!get_frame(page, vcpu.domain)) {"),
+    "run_gains_write_without_type": (PV + "range_ops.cpp", "const bool fits{get_type(mfn, FrameType::Writable)};",
+                                     "const bool fits = mfn.n != 0;"),
+    "run_loses_write_with_type": (PV + "range_ops.cpp", "entry::is_writable(old & ~value) && find_frame(entry::frame(old))",
+                                  "value == 1"),
+    "run_changes_frames": (PV + "range_ops.cpp", "entry::no_execute | entry::user | software_bits;",
+                           "entry::no_execute | entry::user | software_bits | entry::frame_mask;"),
+    "alias_of_a_table_writable": (PV + "table_lists.cpp",
+                                  "    const auto written = write_l1({found.l1.table, found.l1.index, value, AccessBits::Replace, &found.value},\n"
+                                  "                                  own_frames(call.domain), call.domain);",
+                                  "    arch::write_entry(found.l1.table, found.l1.index, value);\n    const Result<void> written{};"),
     "unfinished_table_forgotten": (PV + "mmu_entry.cpp", "    vcpu.pv.unfinished_table = table;\n", ""),
 }
 

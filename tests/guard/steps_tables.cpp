@@ -1,4 +1,5 @@
 // Hypercalls about page tables and descriptor tables. See world.hpp.
+#include "hypervisor/abi/domus.h"
 #include "hypervisor/core/frame_word.hpp"
 #include "hypervisor/pv/page_entry.hpp"
 #include "tests/guard/world.hpp"
@@ -112,6 +113,29 @@ void World::multicall(Choices& c) {
         m_.put(entry, area() + i * sizeof entry);
     }
     call(__HYPERVISOR_multicall, {area(), count});
+}
+
+// Domus' own operations: runs of entries of a table, and lists of tables with the guest's mappings of them.
+void World::extension_op(Choices& c) {
+    if (c.one_in(2)) {
+        constexpr u64 bits[] = {
+            0,           entry::writable,     entry::writable, entry::no_execute, entry::accessed | entry::dirty,
+            entry::user, u64{1} << page_shift};
+        const Mfn table = c.one_in(6) ? any_frame(c) : own_table(c, 1);
+        const u64 first = base_of(table).n + any_index(c) * sizeof(u64) + (c.one_in(16) ? c.pick(8) : 0);
+        const u64 count = c.pick(c.one_in(4) ? 513 : 12);
+        const u64 clear = c.of(bits, std::size(bits)), set = c.of(bits, std::size(bits));
+        call(__HYPERVISOR_arch_7, {c.one_in(4) ? DOMUS_EXT_clear : DOMUS_EXT_protect, first, count, clear, set});
+        return;
+    }
+    const u64 count = 1 + c.pick(5);
+    for (u64 i = 0; i < count; ++i) {
+        const u64 level = c.pick(5);
+        const Mfn mfn = c.one_in(3) || level == 0 ? own_frame(c) : own_table(c, static_cast<u8>(level));
+        m_.put(c.one_in(8) ? any_address(c).n : physmap(mfn) + level, area() + i * sizeof(u64));
+    }
+    call(__HYPERVISOR_arch_7, {c.one_in(2) ? DOMUS_EXT_pin_tables : DOMUS_EXT_unpin_tables, area(), count,
+                               c.one_in(8) ? c.pick(2 * count) : 0});
 }
 
 // As a kernel does before a frame becomes a table, or leaves: its mappings go, or lose the right to write. No flush.

@@ -214,7 +214,7 @@ bool World::run(const Step& step) {
     using Act = void (World::*)(Choices&);
     // By weight.
     static constexpr Act acts[] = {
-        &World::update_list, &World::update_list, &World::update_list, &World::update_list, &World::update_list,
+        &World::update_list, &World::update_list, &World::update_list, &World::update_list, &World::extension_op,
         &World::ext_list,    &World::ext_list,    &World::ext_list,    &World::ext_list,    &World::va_mapping,
         &World::va_mapping,  &World::multicall,   &World::multicall,   &World::reservation, &World::reservation,
         &World::exchange,    &World::grant,       &World::grant,       &World::grant,       &World::grant,

@@ -89,6 +89,7 @@ private:
     void ext_list(Choices&);
     void va_mapping(Choices&);
     void multicall(Choices&);
+    void extension_op(Choices&);
     void descriptors(Choices&);
     void withdraw(Choices&, Mfn, bool whole);
     void pin_fresh(Choices&);

@@ -13,7 +13,7 @@ import time
 
 # The system tests that belong to `make test`: patterns of harness/runner.py.
 SYSTEM = ["boot:", "dom0:", "store:", "guests:", "devices:", "tools:", "failures:", "daemons:", "frontends:", "guestkit:",
-          "net:", "block:", "disks:"]
+          "net:", "block:", "disks:", "guest_kernel:"]
 
 TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
@@ -89,6 +89,7 @@ def main():
     begin = time.monotonic()
 
     step(total, "lint (fast part)", ["python3", "tests/lint/run.py", "--fast"], 60, last_line)
+    step(total, "the guest kernel's patches", ["python3", "tests/guest_kernel/series.py"], 600, last_line)
     product = step(total, "build of the product", [*make, "product"], 2400, built)
     if step(total, "build of the hosted tests", [*make, "check"], 2400, built):
         step(total, "hosted tests", ["ctest", "--preset", "check", "-j", str(os.cpu_count()), "--timeout", "300"], 1200,

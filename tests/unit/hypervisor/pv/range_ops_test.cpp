@@ -142,26 +142,6 @@ TEST_F(Extension, ProtectMakesNoPageTableWritable) {
     expect_sound({t.l4});
 }
 
-TEST_F(Extension, ExchangeAnswersWhatWasThere) {
-    fill(2, rw | no_execute);
-    const u64 before = entry::make(frames[0], rw | no_execute);
-    EXPECT_EQ(static_cast<u64>(call(DOMUS_EXT_exchange, place(t.l1, 0), 0).value()), before);
-    EXPECT_EQ(Guest::at(t.l1, 0), 0u);
-    EXPECT_EQ(call(DOMUS_EXT_exchange, place(t.l1, 0), entry::make(frames[0], ro)).value(), 0);
-    EXPECT_EQ(static_cast<u64>(call(DOMUS_EXT_exchange, place(t.l1, 0), 0x5000).value()), entry::make(frames[0], ro));
-    EXPECT_EQ(Guest::at(t.l1, 0), 0x5000u) << "a swap entry";
-    expect_sound({t.l4});
-    EXPECT_EQ(call(DOMUS_EXT_exchange, place(t.l1, 1), entry::make(t.l1, rw)).error(), Err::Inval) << "a page table";
-    EXPECT_EQ(call(DOMUS_EXT_exchange, place(t.l1, 1), entry::make(Mfn(3), ro)).error(), Err::Inval);
-    EXPECT_EQ(call(DOMUS_EXT_exchange, place(t.l2, 0), 0).error(), Err::Inval) << "an L2";
-    EXPECT_EQ(call(DOMUS_EXT_exchange, place(t.l4, 256), 0).error(), Err::Inval) << "the hypervisor's";
-    EXPECT_EQ(call(DOMUS_EXT_exchange, place(frames[0], 0), 0).error(), Err::Inval) << "a page of data";
-    EXPECT_EQ(call(DOMUS_EXT_exchange, place(t.l1, 1) + 1, 0).error(), Err::Inval);
-    EXPECT_EQ(call(DOMUS_EXT_exchange, ~u64{7}, 0).error(), Err::Inval);
-    EXPECT_EQ(Guest::at(t.l1, 1), entry::make(frames[1], rw | no_execute));
-    expect_sound({t.l4});
-}
-
 // A list of tables in the guest's memory.
 class TableLists : public Extension {
 protected:
@@ -274,9 +254,9 @@ TEST_F(TableLists, RandomCallsLeaveEverythingSound) {
                 static_cast<void>(call(DOMUS_EXT_clear, place(table, index), random() % 9));
             break;
         case 2:
-            static_cast<void>(call(DOMUS_EXT_exchange,
-                                   place(random() % 2 ? child.l1 : t.l1, 4 + index), // 0..3: aliases
-                                   random() % 2 ? 0 : entry::make(random() % 2 ? child.l2 : child.l1, random() % 8)));
+            static_cast<void>(
+                update_one(random() % 2 ? child.l1 : t.l1, 4 + index, // 0..3: aliases
+                           random() % 2 ? 0 : entry::make(random() % 2 ? child.l2 : child.l1, random() % 8)));
             break;
         default: {
             std::vector<u64> list;
@@ -298,7 +278,7 @@ TEST_F(Extension, WhatIsNotOfferedIsUnknown) {
     EXPECT_EQ(call(DOMUS_EXT_clear, place(t.l1, 0), 1).error(), Err::NoSys);
     EXPECT_TRUE(call(DOMUS_EXT_pin_tables, fake::window_base, 0));
     set_extension_features(0);
-    EXPECT_EQ(call(DOMUS_EXT_exchange, place(t.l1, 0), 0).error(), Err::NoSys);
+    EXPECT_EQ(call(DOMUS_EXT_protect, place(t.l1, 0), 1, entry::writable).error(), Err::NoSys);
     EXPECT_EQ(call(DOMUS_EXT_pin_tables, fake::window_base, 0).error(), Err::NoSys);
     EXPECT_EQ(call(DOMUS_EXT_unpin_tables, fake::window_base, 0).error(), Err::NoSys);
     EXPECT_EQ(call(DOMUS_EXT_version, 0, 0).value(), 1) << "the hypercall itself is there";

@@ -170,9 +170,6 @@ Result<i64> protect_entries(Call&, GuestPtr<void>) {
 Result<i64> clear_entries(Call&, GuestPtr<void>) {
     return Err::NoSys;
 }
-Result<i64> exchange_entry(Call&, GuestPtr<void>) {
-    return Err::NoSys;
-}
 Result<i64> pin_tables(Call&, GuestPtr<void>) {
     return Err::NoSys;
 }
