@@ -57,22 +57,27 @@ Result<i64> in_blocks(Call& call, Block&& block) {
     return i64{0};
 }
 
-// The entry goes on mapping its frame, and may be written from now on: what write_l1 judges, only that the references
-// it has are not taken anew. Err::Again: the processor or another vcpu was faster.
-[[gnu::noinline]] Result<void> give_writing(Domain& domain, const EntryPlace& place, u64 old, u64 value) {
+enum class Given { Yes, Again, No };
+
+// The entry goes on mapping its frame, a frame of the domain's own, and may be written from now on: what write_l1
+// judges, only that the references it has are not taken anew. Again: the processor or another vcpu was faster.
+[[gnu::noinline]] Given give_writing(const Domain& domain, Mfn table, u32 index, u64 old, u64 value) {
     const Mfn mfn = entry::frame(old);
     // Held on its own meanwhile: another vcpu may take the entry, and with it the frame, away.
-    if (get_frame(mfn, domain)) {
-        const bool fits{get_type(mfn, FrameType::Writable)};
-        u64 expected = old;
-        const bool swapped = fits && arch::exchange_entry(place.table, place.index, expected, value);
-        if (fits && !swapped)
-            put_type(mfn);
-        put_frame(mfn);
-        if (fits)
-            return swapped ? Result<void>{} : Err::Again;
-    }
-    return write_l1({place.table, place.index, value, AccessBits::Replace, &old}, own_frames(domain), domain);
+    if (!get_frame(mfn, domain))
+        return Given::No;
+    const bool fits{get_type(mfn, FrameType::Writable)};
+    const bool swapped = fits && arch::exchange_entry(table, index, old, value);
+    put_frame(mfn);
+    if (swapped) [[likely]]
+        return Given::Yes;
+    if (fits)
+        put_type(mfn);
+    return fits ? Given::Again : Given::No;
+}
+
+[[gnu::noinline]] Result<void> replace_as_a_whole(Domain& domain, Mfn table, u32 index, u64 old, u64 value) {
+    return write_l1({table, index, value, AccessBits::Replace, &old}, own_frames(domain), domain);
 }
 
 struct Rights {
@@ -87,11 +92,14 @@ u32 protect_block(const Rights& rights, Mfn table, u32 at, u32 end, Result<void>
         if (!entry::is_present(old) || value == old) {
             ++at;
         } else if (entry::is_writable(value & ~old)) {
-            result = give_writing(rights.domain, {table, at}, old, value);
-            if (result)
+            const Given given = give_writing(rights.domain, table, at, old, value);
+            if (given == Given::No) {
+                result = replace_as_a_whole(rights.domain, table, at, old, value);
+                if (!result && result.error() != Err::Again)
+                    return at;
+            }
+            if (given == Given::Yes || (given == Given::No && result))
                 ++at;
-            else if (result.error() != Err::Again)
-                return at;
         } else if (arch::exchange_entry(table, at, old, value)) { // else accessed or dirty were set meanwhile
             ++at;
             if (entry::is_writable(old & ~value) && find_frame(entry::frame(old)))
