@@ -125,7 +125,8 @@ void World::extension_op(Choices& c) {
         const u64 first = base_of(table).n + any_index(c) * sizeof(u64) + (c.one_in(16) ? c.pick(8) : 0);
         const u64 count = c.pick(c.one_in(4) ? 513 : 12);
         const u64 clear = c.of(bits, std::size(bits)), set = c.of(bits, std::size(bits));
-        call(__HYPERVISOR_arch_7, {c.one_in(4) ? DOMUS_EXT_clear : DOMUS_EXT_protect, first, count, clear, set});
+        const u64 what = c.one_in(4) ? DOMUS_EXT_clear : DOMUS_EXT_protect;
+        call(__HYPERVISOR_arch_7, {what, first, count, clear, set});
         return;
     }
     const u64 count = 1 + c.pick(5);
@@ -134,8 +135,8 @@ void World::extension_op(Choices& c) {
         const Mfn mfn = c.one_in(3) || level == 0 ? own_frame(c) : own_table(c, static_cast<u8>(level));
         m_.put(c.one_in(8) ? any_address(c).n : physmap(mfn) + level, area() + i * sizeof(u64));
     }
-    call(__HYPERVISOR_arch_7, {c.one_in(2) ? DOMUS_EXT_pin_tables : DOMUS_EXT_unpin_tables, area(), count,
-                               c.one_in(8) ? c.pick(2 * count) : 0});
+    const u64 what = c.one_in(2) ? DOMUS_EXT_pin_tables : DOMUS_EXT_unpin_tables;
+    call(__HYPERVISOR_arch_7, {what, area(), count, c.one_in(8) ? c.pick(2 * count) : 0});
 }
 
 // As a kernel does before a frame becomes a table, or leaves: its mappings go, or lose the right to write. No flush.

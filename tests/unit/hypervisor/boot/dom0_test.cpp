@@ -148,8 +148,9 @@ protected:
 TEST_F(Dom0, KernelIsLoadedAndEntered) {
     EXPECT_EQ(v().regs.rip, base + load + 0x10);
     for (u64 i = 0; i < body.size(); i += page_size) {
-        if (i != 0x1000) // the hypercall page
+        if (i != 0x1000) { // the hypercall page
             EXPECT_EQ(std::memcmp(at(base + load + i), body.data() + i, page_size), 0) << i;
+        }
     }
     EXPECT_EQ(at(base + load + 0x1000)[0], 0x51) << "push %rcx";
     EXPECT_TRUE(is_zero(at(base + zeros_at), page_size) && is_zero(at(base + zeros_at + page_size), page_size));
