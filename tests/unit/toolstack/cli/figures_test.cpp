@@ -80,10 +80,10 @@ using FigureVerbs = ProgramTest;
 
 TEST_F(FigureVerbs, Ring) {
     EXPECT_EQ(domus({"create", config("web")}).status, 0);
-    world.host.figures["vbd-1-51712"] = engine::Figures{{{"reads", 5, true}}, 0, "the rest"};
+    world.host.figures["domus-vbd-1-51712"] = engine::Figures{{{"reads", 5, true}}, 0, "the rest"};
     const Ran ran = domus({"ring", "web", "xvda"});
     EXPECT_EQ(ran.status, 0) << ran.err;
-    EXPECT_THAT(ran.out, HasSubstr("xvda of web (domain 1): vbd, /local/domain/0/backend/vbd/1/51712"));
+    EXPECT_THAT(ran.out, HasSubstr("xvda of web (domain 1): domus-vbd, /local/domain/0/backend/domus-vbd/1/51712"));
     EXPECT_THAT(ran.out, HasSubstr("Not known: the rest."));
     const auto view = json<proto::DeviceView>({"ring", "web", "51712"});
     EXPECT_EQ(view.figures(0).value(), 5u);

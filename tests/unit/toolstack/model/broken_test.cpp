@@ -104,7 +104,7 @@ TEST(BrokenConfig, Ranges) {
 
 TEST(BrokenConfig, DeviceStringsNameTheColumnInside) {
     expect_all({
-        {"disk = [ '/d,qcow2,xvda,w' ]\n", "f.cfg:3:14: ", "format \"qcow2\" cannot be served", "qemu-img convert"},
+        {"disk = [ '/d,vhdx,xvda,w' ]\n", "f.cfg:3:14: ", "format \"vhdx\" is not served", "qemu-img convert"},
         {"disk = [ '/d,raw,floppy,w' ]\n", "f.cfg:3:18: ", "\"floppy\" is not the name", "xvda"},
         {"disk = [ '/d,raw,xvda,maybe' ]\n", "f.cfg:3:23: ", "access \"maybe\" is unknown", "ro (r) or rw (w)"},
         {"disk = [ '/d,raw,xvda,w' ,\n  '/e,raw' ]\n", "f.cfg:4:10: ", "name of the disk is missing", "add it third"},

@@ -70,7 +70,7 @@ TEST(Config, RefusesWithPlaceAndReason) {
     EXPECT_THAT(complaint(least + "vcpus = 99999999999999999999999\n"), HasSubstr("f.cfg:3:"));
     EXPECT_THAT(complaint(least + "type = \"hvm\"\n"), HasSubstr("paravirtual"));
     EXPECT_THAT(complaint(least + "on_crash = \"explode\"\n"), HasSubstr("destroy"));
-    EXPECT_THAT(complaint(least + "disk = [ \"/d,qcow2,xvda,w\" ]\n"), HasSubstr("f.cfg:3:"));
+    EXPECT_THAT(complaint(least + "disk = [ \"/d,vhdx,xvda,w\" ]\n"), HasSubstr("f.cfg:3:"));
     EXPECT_THAT(complaint(least + "disk = \"/d,raw,xvda,w\"\n"), HasSubstr("list"));
 }
 

@@ -56,8 +56,8 @@ TEST_F(LoadConfig, PlusEqualsAfterTheFileAddsToItsOwn) {
 TEST_F(LoadConfig, ComplaintsAboutThemNameTheCommandLine) {
     EXPECT_THAT(complaint({"memory=lots"}),
                 StartsWith("command line \"memory=lots\":1:8: memory is \"lots\", not a number"));
-    EXPECT_THAT(complaint({"disk=[ '/d,qcow2,xvda,w' ]"}), StartsWith("command line"));
-    EXPECT_THAT(complaint({"disk+=[ '/d,qcow2,xvdb,w' ]"}), StartsWith("command line"));
+    EXPECT_THAT(complaint({"disk=[ '/d,vhdx,xvda,w' ]"}), StartsWith("command line"));
+    EXPECT_THAT(complaint({"disk+=[ '/d,vhdx,xvdb,w' ]"}), StartsWith("command line"));
     EXPECT_THAT(complaint({"disk=[ '/d,raw,xvda,w'"}), HasSubstr("found the end of the file"));
     EXPECT_THAT(complaint({"memory"}), HasSubstr("is not KEY=VALUE"));
     EXPECT_THAT(complaint({"=5"}), HasSubstr("is not KEY=VALUE"));

@@ -80,7 +80,7 @@ TEST(Convert, DisksGoThroughTheStringsParser) {
     EXPECT_THAT(with([](auto& d) { d.set_target(std::string("/d\0", 3)); }), HasSubstr("zero byte"));
     EXPECT_THAT(with([](auto& d) { d.set_vdev("xvda,format=raw"); }), HasSubstr("cannot be part of a disk"));
     EXPECT_THAT(with([](auto& d) { d.set_vdev(""); }), HasSubstr("name of the disk is missing"));
-    EXPECT_THAT(with([](auto& d) { d.set_format("qcow2"); }), HasSubstr("cannot be served"));
+    EXPECT_THAT(with([](auto& d) { d.set_format("vhdx"); }), HasSubstr("is not served"));
     EXPECT_THAT(with([](auto& d) { d.set_backendtype("qdisk"); }), HasSubstr("is not there"));
     EXPECT_THAT(with([](auto& d) { d.set_backendtype("phy,cdrom"); }), HasSubstr("cannot be part of a disk"));
     EXPECT_THAT(with([](auto& d) { d.set_cdrom(true); }), HasSubstr("a cdrom cannot be written"));
