@@ -68,11 +68,11 @@ enum class Given { Yes, Again, No };
         return Given::No;
     const bool fits{get_type(mfn, FrameType::Writable)};
     const bool swapped = fits && arch::exchange_entry(table, index, old, value);
+    if (fits && !swapped)
+        put_type(mfn); // while the frame is held: the entry's own reference may be gone
     put_frame(mfn);
     if (swapped) [[likely]]
         return Given::Yes;
-    if (fits)
-        put_type(mfn);
     return fits ? Given::Again : Given::No;
 }
 
