@@ -1,12 +1,11 @@
 /* The two crossings that every guest makes all the time, without C++: a system call of guest user mode into the guest
- * kernel, and the iret hypercall. Other hypercalls go on in fast_hypercall.S. Whatever is unusual goes to syscall_entry with all registers as they came in, where
- * pv/traps.cpp and pv/iret.cpp do the same at length: pending work, events, no handler, a frame that is out of range or
- * faults, an unhooked table anywhere. So whatever has to happen at a crossing sets CpuInfo::pending, and needs no
- * mention here.
+ * kernel, and the iret hypercall. Other hypercalls go on in fast_hypercall.S. Whatever is unusual goes to syscall_entry
+ * with all registers as they came in, where pv/traps.cpp and pv/iret.cpp do the same at length: pending work, events, no
+ * handler, a frame that is out of range or faults, an unhooked table anywhere. So whatever has to happen at a crossing sets
+ * CpuInfo::pending, and needs no mention here.
  * On entry, as in entry.S: guest rax in CpuInfo::scratch, guest rsp in rax, rsp at the end of CpuInfo::regs. The slots of
  * CpuInfo::regs keep what is used here as a temporary: syscall_entry writes them all again. */
 #include "asm_macros.h"
-#include "asm_offsets.h"
 #include "hypervisor/arch/x86_64/layout.hpp"
 
 #define BOUNCE_BYTES 56 /* rcx, r11, rip, cs and mask, rflags, rsp, ss */
@@ -46,29 +45,13 @@ fast_entry:
         FIND_VCPU
         jne from_kernel
 
-/* The frame of bounce_to_guest(), for an entry with no error code. Its address is judged as is_guest_range() does, in the
- * upper half only: no kernel has its stack in the lower one. */
+/* The frame of bounce_to_guest(), for an entry with no error code. */
 from_user:
         mov %rdx, SLOT(rdx)
         mov %rdi, SLOT(rdi)
-        cmpl $0, INFO(pending)
-        jne leave
-        cmpl $0, unhooked_tables(%rip) /* core/guest_memory.hpp: what is written here must not go through one */
-        jne leave
-        mov VCPU_info(%rbx), %rdx
-        cmpw $0, VCPUINFO_upcall_pending(%rdx) /* and the mask: guest user mode runs unmasked */
-        jne leave
-        mov VCPU_kernel_sp(%rbx), %rdi
-        and $-16, %rdi
-        cmp lowest_bounce_stack(%rip), %rdi
-        jb leave
-        cmpq $0, VCPU_syscall_entry(%rbx)
-        je leave
+        FIND_KERNEL_STACK VCPU_syscall_entry
         mov VCPU_kernel_root(%rbx), %rdx
-        movb $1, VCPU_in_kernel(%rbx)
-        mov %rdx, INFO(root)
-        swapgs
-        mov %rdx, %cr3
+        TURN_TO 1, %rdx
         PATCHABLE 1
         GUARDED undo_bounce, mov %rcx, -56(%rdi)
         GUARDED undo_bounce, mov %r11, -48(%rdi)
@@ -98,10 +81,7 @@ from_user:
 undo_bounce:
         PATCHABLE 0
         mov VCPU_user_root(%rbx), %rdx
-        movb $0, VCPU_in_kernel(%rbx)
-        mov %rdx, INFO(root)
-        swapgs
-        mov %rdx, %cr3
+        TURN_TO 0, %rdx
 leave:
         mov SLOT(rdi), %rdi
         mov SLOT(rdx), %rdx
@@ -164,10 +144,7 @@ from_kernel:
         jz undo_iret
         GUARDED undo_iret, mov IRET_FRAME_rax(%rax), %rax
         PATCHABLE 0
-        movb $0, VCPU_in_kernel(%rbx)
-        mov %rdi, INFO(root)
-        swapgs
-        mov %rdi, %cr3
+        TURN_TO 0, %rdi
 leave_by_iret:
         mov VCPU_domain(%rbx), %rdx
         incq DOMAIN_iret_hypercalls(%rdx)

@@ -5,7 +5,6 @@
  * On entry the CPU has filled CpuInfo::regs from the error code on; interrupts are off. The other slots keep what is used
  * here as a temporary: trap_common writes them all again. */
 #include "asm_macros.h"
-#include "asm_offsets.h"
 #include "hypervisor/arch/x86_64/layout.hpp"
 
 #define FRAME_BYTES 64 /* rcx, r11, error code, rip, cs and mask, rflags, rsp, ss */
@@ -25,29 +24,14 @@ fast_page_fault:
         mov %rax, SLOT(rax)
         mov %rdx, SLOT(rdx)
         mov %rdi, SLOT(rdi)
-        cmpl $0, INFO(pending)
-        jne leave
-        cmpl $0, unhooked_tables(%rip)
-        jne leave
-        mov VCPU_info(%rbx), %rdx
-        cmpw $0, VCPUINFO_upcall_pending(%rdx) /* and the mask: guest user mode runs unmasked */
-        jne leave
-        mov VCPU_kernel_sp(%rbx), %rdi
-        and $-16, %rdi
-        cmp lowest_bounce_stack(%rip), %rdi
-        jb leave
-        cmpq $0, VCPU_page_fault_entry(%rbx)
-        je leave
+        FIND_KERNEL_STACK VCPU_page_fault_entry
 
 /* The frame of bounce_to_guest(), in the guest kernel's address space. */
         mov %cr2, %rax
         mov %rax, VCPU_cr2(%rbx)
         mov %rax, VCPUINFO_cr2(%rdx)
         mov VCPU_kernel_root(%rbx), %rax
-        movb $1, VCPU_in_kernel(%rbx)
-        mov %rax, INFO(root)
-        swapgs
-        mov %rax, %cr3
+        TURN_TO 1, %rax
         PATCHABLE 1
         GUARDED undo, mov %rcx, -64(%rdi)
         GUARDED undo, mov %r11, -56(%rdi)
@@ -93,10 +77,7 @@ undo:   PATCHABLE 0
         mov VCPU_cr2(%rbx), %rax
         mov %rax, %cr2
         mov VCPU_user_root(%rbx), %rax
-        movb $0, VCPU_in_kernel(%rbx)
-        mov %rax, INFO(root)
-        swapgs
-        mov %rax, %cr3
+        TURN_TO 0, %rax
 leave:  mov SLOT(rax), %rax
         mov SLOT(rdx), %rdx
         mov SLOT(rdi), %rdi
