@@ -5,10 +5,8 @@ namespace domus::guest {
 
 Result<void> BlockQueue::open(u16 backend, u32 ring_pages) {
     backend_ = backend;
-    pages_ = TRY(kit_.platform.take_pages(ring_pages));
-    for (page_count_ = 0; page_count_ < ring_pages; ++page_count_)
-        references_[page_count_] = TRY(kit_.grants.lend(backend, pages_ + page_count_ * page_size));
-    ring = {pages_, ring_pages * page_size};
+    TRY(pages_.lend(kit_, ring_pages, backend));
+    ring = {pages_.at(0), ring_pages * page_size};
     port_ = TRY(kit_.platform.open_port(backend, event));
     return {};
 }
@@ -16,10 +14,7 @@ Result<void> BlockQueue::open(u16 backend, u32 ring_pages) {
 void BlockQueue::close() {
     if (port_ != 0)
         kit_.platform.close_port(std::exchange(port_, 0));
-    for (u32 i = 0; i < page_count_; ++i)
-        if (kit_.grants.take_back(references_[i])) // a page that the backend keeps is not used again
-            kit_.platform.give_page(pages_ + i * page_size);
-    page_count_ = 0;
+    (void)pages_.take_back(kit_);
     ring = {};
 }
 
@@ -53,8 +48,14 @@ Result<void> BlockQueue::put_direct(BlockRequest& request, u16 handle) {
 }
 
 Result<void> BlockQueue::put_indirect(BlockRequest& request, u16 handle, u32 most_segments) {
-    request.descriptors = TRY(kit_.platform.take_pages());
-    request.descriptors_reference = TRY(kit_.grants.lend(backend_, request.descriptors, Lend::ReadOnly));
+    u8* page = TRY(kit_.platform.take_pages());
+    const auto lent = kit_.grants.lend(backend_, page, Lend::ReadOnly);
+    if (!lent) {
+        kit_.platform.give_page(page);
+        return lent.error();
+    }
+    request.descriptors = page;
+    request.descriptors_reference = lent.value();
     auto* segments = reinterpret_cast<blkif_request_segment*>(request.descriptors);
     while (request.part < request.bytes && request.segments < most_segments)
         TRY(lend_piece(request, segments[request.segments]));

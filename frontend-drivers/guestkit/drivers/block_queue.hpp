@@ -1,7 +1,7 @@
 // One queue of a disk: its ring, its port, and how a request is put there. Owner: Disk. No lock: one vcpu.
 #pragma once
 
-#include "frontend-drivers/guestkit/drivers/kit.hpp"
+#include "frontend-drivers/guestkit/drivers/lent_pages.hpp"
 #include "frontend-drivers/guestkit/drivers/ring.hpp"
 
 #include <xen/io/blkif.h>
@@ -56,7 +56,7 @@ public:
     void push();
 
     u32 size() const { return ring.size(); }
-    u32 reference(u32 page) const { return references_[page]; }
+    u32 reference(u32 page) const { return pages_.reference(page); }
     u32 port() const { return port_; }
 
     FrontRing<blkif_request_t, blkif_response_t> ring;
@@ -69,9 +69,8 @@ private:
 
     Kit& kit_;
     u16 backend_ = 0;
-    u8* pages_ = nullptr;
-    u32 page_count_ = 0, port_ = 0;
-    u32 references_[1U << block_most_ring_order] = {};
+    LentPages<1U << block_most_ring_order> pages_;
+    u32 port_ = 0;
 };
 
 } // namespace domus::guest

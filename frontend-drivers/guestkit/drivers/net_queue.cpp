@@ -5,36 +5,16 @@
 
 namespace domus::guest {
 
-template <u32 N>
-Result<void> NetQueue::lend(Pages<N>& pages, u32 count, u16 backend, Lend how) {
-    pages.first = TRY(kit_.platform.take_pages(count));
-    for (pages.lent = 0; pages.lent < count; ++pages.lent)
-        pages.references[pages.lent] = static_cast<u16>(TRY(kit_.grants.lend(backend, pages.at(pages.lent), how)));
-    return {};
-}
-
-template <u32 N>
-bool NetQueue::take_back(Pages<N>& pages) {
-    bool all = true;
-    for (; pages.lent != 0; --pages.lent) {
-        if (kit_.grants.take_back(pages.references[pages.lent - 1]))
-            kit_.platform.give_page(pages.at(pages.lent - 1));
-        else
-            all = false;
-    }
-    return all;
-}
-
 Result<void> NetQueue::open(u16 backend, u32 buffers) {
     buffers_ = std::min(buffers, net_most_buffers);
-    TRY(lend(tx_ring_, 1, backend, Lend::Writable));
-    TRY(lend(rx_ring_, 1, backend, Lend::Writable));
-    TRY(lend(tx_pages_, buffers_, backend, Lend::ReadOnly));
-    TRY(lend(rx_pages_, buffers_, backend, Lend::Writable));
+    TRY(tx_ring_.lend(kit_, 1, backend, Lend::Writable));
+    TRY(rx_ring_.lend(kit_, 1, backend, Lend::Writable));
+    TRY(tx_pages_.lend(kit_, buffers_, backend, Lend::ReadOnly));
+    TRY(rx_pages_.lend(kit_, buffers_, backend, Lend::Writable));
     tx_free_ = ~u64{0} >> (net_most_buffers - buffers_);
     tx_free_count_ = buffers_;
-    tx_ = {tx_ring_.first, page_size};
-    rx_ = {rx_ring_.first, page_size};
+    tx_ = {tx_ring_.at(0), page_size};
+    rx_ = {rx_ring_.at(0), page_size};
     first_ = count_ = partial_ = frames_ = 0;
     extra_follows_ = more_follows_ = bad_ = false;
     port_ = TRY(kit_.platform.open_port(backend, event));
@@ -47,10 +27,10 @@ Result<void> NetQueue::open(u16 backend, u32 buffers) {
 Result<void> NetQueue::close() {
     if (port_ != 0)
         kit_.platform.close_port(std::exchange(port_, 0));
-    bool all = take_back(tx_ring_);
-    all &= take_back(rx_ring_);
-    all &= take_back(tx_pages_);
-    all &= take_back(rx_pages_);
+    bool all = tx_ring_.take_back(kit_);
+    all &= rx_ring_.take_back(kit_);
+    all &= tx_pages_.take_back(kit_);
+    all &= rx_pages_.take_back(kit_);
     tx_ = {};
     rx_ = {};
     if (!all)
@@ -60,7 +40,7 @@ Result<void> NetQueue::close() {
 
 void NetQueue::post(u8 buffer) {
     posted_[rx_.produced() % std::size(posted_)] = buffer;
-    rx_.put({buffer, 0, rx_pages_.references[buffer]});
+    rx_.put({buffer, 0, rx_pages_.reference(buffer)});
 }
 
 // Only with room for its pieces and for what tells about segmentation.
@@ -79,7 +59,7 @@ void NetQueue::send(std::span<const u8> frame, const Offload& how) {
         if (first && how.segment != 0)
             flags |= NETTXF_extra_info;
         // The first message carries the frame's length.
-        tx_.put({tx_pages_.references[buffer], 0, flags, buffer, first ? total : static_cast<u16>(piece.size())});
+        tx_.put({tx_pages_.reference(buffer), 0, flags, buffer, first ? total : static_cast<u16>(piece.size())});
         if (flags & NETTXF_extra_info) {
             netif_extra_info_t extra{};
             extra.type = XEN_NETIF_EXTRA_TYPE_GSO;

@@ -3,7 +3,7 @@
 // checked.
 #pragma once
 
-#include "frontend-drivers/guestkit/drivers/kit.hpp"
+#include "frontend-drivers/guestkit/drivers/lent_pages.hpp"
 #include "frontend-drivers/guestkit/drivers/ring.hpp"
 
 #include <xen/io/netif.h>
@@ -45,22 +45,14 @@ public:
     // Asks for an event. True: there is something already.
     bool arm();
 
-    u32 tx_reference() const { return tx_ring_.references[0]; }
-    u32 rx_reference() const { return rx_ring_.references[0]; }
+    u32 tx_reference() const { return tx_ring_.reference(0); }
+    u32 rx_reference() const { return rx_ring_.reference(0); }
     u32 port() const { return port_; }
     u64 dropped() const { return dropped_; }
 
     Event event;
 
 private:
-    // Pages side by side, each lent; 16 bits hold every reference of GrantTable.
-    template <u32 N>
-    struct Pages {
-        u8* first = nullptr;
-        u32 lent = 0;
-        u16 references[N] = {};
-        u8* at(u32 i) const { return first + i * page_size; }
-    };
     // A piece of a received frame; its offload stands with the first.
     struct Piece {
         u16 offset, length;
@@ -69,10 +61,6 @@ private:
         Offload how;
     };
 
-    template <u32 N>
-    Result<void> lend(Pages<N>& pages, u32 count, u16 backend, Lend how);
-    template <u32 N>
-    bool take_back(Pages<N>& pages);
     void post(u8 buffer);
     bool take_sent();
     bool take_received();
@@ -83,8 +71,8 @@ private:
     Kit& kit_;
     FrontRing<netif_tx_request_t, netif_tx_response_t> tx_;
     FrontRing<netif_rx_request_t, netif_rx_response_t> rx_;
-    Pages<1> tx_ring_, rx_ring_;
-    Pages<net_most_buffers> tx_pages_, rx_pages_;
+    LentPages<1> tx_ring_, rx_ring_;
+    LentPages<net_most_buffers> tx_pages_, rx_pages_;
     u32 buffers_ = 0, port_ = 0;
     u32 tx_free_count_ = 0;
     u64 tx_free_ = 0;                  // a bit for each page that nothing is under way in
