@@ -119,8 +119,10 @@ public:
     }
     Medium medium() const override { return facts_.medium; }
     void measure() override {
-        facts_.medium.bytes = measured(spec_, file_.descriptor).medium.bytes;
-        map_memory();
+        const auto bytes = measured(spec_, file_.descriptor).medium.bytes;
+        if (bytes != std::exchange(facts_.medium.bytes, bytes)) {
+            map_memory();
+        }
     }
     std::uint32_t physical_sector() const override { return facts_.physical; }
     std::uint32_t discard_granularity() const override { return facts_.granularity; }
