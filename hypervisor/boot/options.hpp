@@ -4,6 +4,8 @@
 #include "hypervisor/core/log.hpp"
 #include "hypervisor/core/unhooked_table.hpp"
 
+#include <optional>
+
 namespace domus::hv {
 
 struct Options {
@@ -17,6 +19,8 @@ struct Options {
     bool fast_fault = true;     // fast-fault=0: page faults of guest user mode (fast_fault.S)
     bool fast_hypercall = true; // fast-hypercall=0: the frequent other hypercalls (fast_hypercall.S)
     u32 unhook = unhook_after_default; // unhook=N: after N stray stores in a row (pv/unhooked.hpp); 0: never
+    std::optional<bool>
+        erms; // erms=0|1: guests are told of fast byte moves or not; without: as measured (pv/cpuid.cpp)
     bool noreboot = false;
     Level log_level = Level::Info;      // loglvl=
     Level guest_level = Level::Warning; // guest_loglvl=

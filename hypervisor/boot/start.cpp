@@ -23,6 +23,7 @@
 #include "hypervisor/core/sched.hpp"
 #include "hypervisor/core/time.hpp"
 #include "hypervisor/core/version.hpp"
+#include "hypervisor/pv/emulate.hpp"
 #include "hypervisor/pv/ports.hpp"
 #include "hypervisor/pv/unhooked.hpp"
 
@@ -117,6 +118,15 @@ void set_protection_bits() {
     arch::patch_smap_instructions();
 }
 
+void choose_byte_moves(const Options& options) {
+    const bool offered = options.erms ? *options.erms : arch::byte_moves_are_fast();
+    offer_byte_moves(offered);
+    if (!offered)
+        log(Level::Info,
+            "byte moves ({}) are kept from guests: their kernels copy and clear in eights (erms=1: told of them)",
+            options.erms ? "erms=0" : "measured: slow");
+}
+
 void make_idle_vcpu(arch::CpuInfo& cpu) {
     auto* domain = make<Domain>(DomId(DOMID_IDLE));
     auto* vcpu = make<Vcpu>(*domain, VcpuId(cpu.cpu));
@@ -182,6 +192,7 @@ extern "C" [[noreturn]] void start_hypervisor(u32 magic, u64 information) {
     set_protection_bits(); // before the image becomes read-only
     start_memory(boot);
     set_unhook_after(options.unhook);
+    choose_byte_moves(options);
     if (options.fast_hypercall)
         switch_short_hypercalls_on();
     arch::choose_entries(options.fast_syscall, options.fast_iret, options.fast_fault);

@@ -1,5 +1,6 @@
 // What CPUID tells a PV guest: the machine's answer, less what a guest in ring 3 cannot use, plus the hypervisor's
-// leaves. The allow-lists name what is passed on; bits nobody judged are hidden. Owner: no state.
+// leaves. The allow-lists name what is passed on; bits nobody judged are hidden. Owner: start-up, which sets the one
+// choice there is.
 #include "hypervisor/abi/domus.h"
 #include "hypervisor/arch/iface/clock.hpp"
 #include "hypervisor/arch/iface/context.hpp"
@@ -22,12 +23,14 @@ constexpr u32 leaf1_ecx = bits(0, 1, 9, 12, 13, 19, 20, 22, 23, 25, 26, 28, 29, 
 constexpr u32 leaf1_ecx_osxsave = 1u << 27, leaf1_ecx_hypervisor = 1u << 31, edx_apic = 1u << 9;
 // Leaf 7: BMI1, AVX2, BMI2, ERMS, RDSEED, ADX, CLFLUSHOPT, CLWB, SHA. Not: FSGSBASE, SMEP, INVPCID, SMAP, PKU, UMIP,
 // LA57.
-constexpr u32 leaf7_ebx = bits(3, 5, 8, 9, 18, 19, 23, 24, 29);
+constexpr u32 leaf7_ebx = bits(3, 5, 8, 9, 18, 19, 23, 24, 29), leaf7_ebx_erms = bits(9);
 constexpr u32 leaf7_ecx = bits(22);
 // Extended; the lower half repeats leaf 1. Not: FFXSR, 1 GiB pages, RDTSCP (its register would leak between guests),
 // SVM.
 constexpr u32 ext1_edx = bits(0, 2, 4, 5, 6, 7, 8, 9, 11, 15, 16, 20, 23, 24, 29);
 constexpr u32 ext1_ecx = bits(0, 5, 6, 7, 8, 11, 16, 21);
+
+constinit bool byte_moves = true;
 
 CpuidAnswer machine(u32 leaf, u32 subleaf = 0) {
     const auto r = arch::machine_cpuid(leaf, subleaf);
@@ -128,6 +131,10 @@ CpuidAnswer extended(const Vcpu& v, u32 leaf, u32 subleaf) {
 
 } // namespace
 
+void offer_byte_moves(bool offered) {
+    byte_moves = offered;
+}
+
 CpuidAnswer guest_cpuid(const Vcpu& v, u32 leaf, u32 subleaf) {
     if (leaf >= 0x40000000 && leaf < 0x40010000)
         return hypervisor_leaf(v, leaf, subleaf);
@@ -148,7 +155,7 @@ CpuidAnswer guest_cpuid(const Vcpu& v, u32 leaf, u32 subleaf) {
         if (subleaf != 0)
             return {};
         const CpuidAnswer a = machine(7, 0);
-        return {0, a.ebx & leaf7_ebx, a.ecx & leaf7_ecx, 0};
+        return {0, a.ebx & leaf7_ebx & (byte_moves ? ~0u : ~leaf7_ebx_erms), a.ecx & leaf7_ecx, 0};
     }
     case 0xd:
         return xsave(subleaf);

@@ -18,6 +18,9 @@ struct CpuidAnswer {
     u32 eax, ebx, ecx, edx;
 };
 CpuidAnswer guest_cpuid(const Vcpu&, u32 leaf, u32 subleaf);
+// Whether guests are told of ERMS (fast byte moves), which makes kernels copy and clear byte by byte. Start-up: option
+// `erms=`, else as measured.
+void offer_byte_moves(bool);
 
 // Model-specific registers by allow-list (pv/msr.cpp). Err: bounce #GP.
 Result<u64> guest_read_msr(Vcpu&, u32 number);

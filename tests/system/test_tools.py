@@ -48,6 +48,13 @@ def test_dmesg_shows_the_hypervisors_log(dom0):
     assert "Domus " in log and "MiB of memory free" in log and "dom0: " in log, log
 
 
+@only(hypervisor="domus")
+def test_slow_byte_moves_are_kept_from_guests(dom0):
+    kept = "byte moves (measured: slow) are kept from guests" in dom0.tool("dmesg | sed 's/^/> /'")
+    seen = dom0.ok("grep -c -w erms /proc/cpuinfo; true").strip() != "0"
+    assert kept != seen, f"the hypervisor's log: kept from guests: {kept}; dom0's kernel sees them: {seen}"
+
+
 @only(tools="domus", hypervisor="domus")
 def test_perf_counts_hypercalls(dom0):
     def counters(options=""):

@@ -49,6 +49,9 @@ struct CpuidResult {
     u32 eax, ebx, ecx, edx;
 };
 CpuidResult machine_cpuid(u32 leaf, u32 subleaf);
+// Measured: copying a page byte by byte (`rep movsb`) takes about as long as in eights. What ERMS of CPUID promises; an
+// emulator that executes the bytes one by one promises it too. Start-up.
+bool byte_moves_are_fast();
 
 } // namespace domus::hv::arch
 

@@ -29,6 +29,13 @@ inline u64 read_tsc() {
     return u64{high} << 32 | low;
 }
 
+inline void move_bytes(void* to, const void* from, u64 bytes) {
+    asm volatile("rep movsb" : "+D"(to), "+S"(from), "+c"(bytes) : : "memory");
+}
+inline void move_eights(void* to, const void* from, u64 eights) {
+    asm volatile("rep movsq" : "+D"(to), "+S"(from), "+c"(eights) : : "memory");
+}
+
 inline u64 read_cr0() {
     u64 v;
     asm volatile("mov %%cr0, %0" : "=r"(v));

@@ -31,15 +31,24 @@ copy_bytes_guarded:
 clear_bytes_guarded:
         PATCHABLE 1
         mov %rsi, %rcx
+        mov %esi, %edx
         xor %eax, %eax
-5:      rep stosb
+        shr $3, %rcx
+        and $7, %edx
+5:      rep stosq
+        mov %edx, %ecx
+6:      rep stosb
         PATCHABLE 0
-        mov %rcx, %rax
+        mov %ecx, %eax
         ret
-6:      PATCHABLE 0
-        mov %rcx, %rax
+7:      lea (%rdx, %rcx, 8), %rax       /* rcx words and edx bytes are left */
+        PATCHABLE 0
         ret
-        FIXUP 5b, 6b
+8:      PATCHABLE 0
+        mov %ecx, %eax
+        ret
+        FIXUP 5b, 7b
+        FIXUP 6b, 8b
 
 /* bool load_selector_guarded_{ds,es,fs,gs}(u16): false: the selector was refused and is now null. */
         .macro LOAD_SELECTOR register

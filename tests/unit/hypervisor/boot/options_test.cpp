@@ -29,6 +29,14 @@ TEST(Options, HowMuchOfTheExtensionIsOffered) {
     EXPECT_STREQ(parse_options("extension=1").unknown, "");
 }
 
+TEST(Options, FastByteMovesAreMeasuredUnlessSaid) {
+    EXPECT_EQ(parse_options("").erms, std::nullopt);
+    EXPECT_EQ(parse_options("erms=0").erms, false);
+    EXPECT_EQ(parse_options("erms=1").erms, true);
+    EXPECT_EQ(parse_options("erms").erms, true);
+    EXPECT_STREQ(parse_options("erms=0").unknown, "");
+}
+
 TEST(Options, Dom0Memory) {
     const std::pair<const char*, u64> cases[] = {{"dom0_mem=512M", 512 * mib},
                                                  {"dom0_mem=1g", gib},

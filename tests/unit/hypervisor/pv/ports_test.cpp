@@ -226,6 +226,15 @@ TEST_F(Cpuid, HidesWhatRing3CannotUse) {
     EXPECT_TRUE(extended.edx >> 29 & 1) << "long mode";
 }
 
+TEST_F(Cpuid, TellsOfFastByteMovesWhereTheyAreFast) {
+    constexpr u32 erms = 1 << 9;
+    const u32 others = guest_cpuid(v, 7, 0).ebx & ~erms;
+    offer_byte_moves(false);
+    EXPECT_EQ(guest_cpuid(v, 7, 0).ebx, others);
+    offer_byte_moves(true);
+    EXPECT_EQ(guest_cpuid(v, 7, 0).ebx, others | erms);
+}
+
 TEST_F(Cpuid, LimitsLeavesAndState) {
     EXPECT_EQ(guest_cpuid(v, 0, 0).eax, 0xdu);
     EXPECT_EQ(guest_cpuid(v, 0x80000000, 0).eax, 0x80000008u);
