@@ -46,8 +46,9 @@ struct domus_read_counters {
  * Features: edx of CPUID leaf 0x40000101, one bit each. What is not announced answers -ENOSYS. The hypervisor's option
  * extension=BITS announces fewer.
  */
-#define DOMUS_FEATURE_ranges 0x1u   /* DOMUS_EXT_protect, DOMUS_EXT_clear */
-#define DOMUS_FEATURE_tables 0x2u   /* DOMUS_EXT_pin_tables, DOMUS_EXT_unpin_tables */
+#define DOMUS_FEATURE_ranges 0x1u     /* DOMUS_EXT_protect, DOMUS_EXT_clear */
+#define DOMUS_FEATURE_tables 0x2u     /* DOMUS_EXT_pin_tables, DOMUS_EXT_unpin_tables */
+#define DOMUS_FEATURE_superpages 0x4u /* see below */
 
 /*
  * A run of entries of one L1 table of the caller's. rsi = machine address of the first, rdx = how many (within the
@@ -67,5 +68,11 @@ struct domus_read_counters {
  */
 #define DOMUS_EXT_pin_tables 4
 #define DOMUS_EXT_unpin_tables 5
+
+/*
+ * DOMUS_FEATURE_superpages is no sub-operation: an entry of an L2 table may have bit 7 (PSE) and then maps 2 MiB. Its
+ * frame is a multiple of 512 and all 512 are RAM of the caller's own, none of them a page or descriptor table if the
+ * entry allows writing; no cache attributes. Where it is not announced such an entry is refused with -EINVAL.
+ */
 
 #endif /* DOMUS_PUBLIC_DOMUS_H */

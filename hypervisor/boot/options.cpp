@@ -97,6 +97,8 @@ void parse_option(Options& o, std::string_view word) {
         o.guest_level = level_named(value, o.guest_level);
     else if (name == "extension")
         o.extension = value == "no" ? 0 : static_cast<u32>(parse_number(value));
+    else if (name == "superpages")
+        o.superpages = parse_switch(value);
     else if (name == "noreboot")
         o.noreboot = parse_switch(value);
     else if (name == "fast-syscall")

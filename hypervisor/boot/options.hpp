@@ -14,6 +14,7 @@ struct Options {
     u32 baud = 115200;  // com1=BAUD[,8n1[,PORT]]
     u16 serial_port = 0x3f8;
     u32 extension = ~u32{0};    // extension=BITS: what of Domus' own interface is offered (DOMUS_FEATURE_*)
+    bool superpages = true;     // superpages=0: no 2 MiB mappings for guests, whatever extension= says
     bool fast_syscall = true;   // fast-syscall=0: system calls always take the long way (arch/x86_64/fast_entry.S)
     bool fast_iret = true;      // fast-iret=0: the iret hypercall too
     bool fast_fault = true;     // fast-fault=0: page faults of guest user mode (fast_fault.S)

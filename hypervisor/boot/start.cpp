@@ -1,4 +1,5 @@
 // The first C++ that runs: from boot.S to the idle loop, in order. One CPU, paging by boot.S's tables.
+#include "hypervisor/abi/domus.h"
 #include "hypervisor/arch/iface/clock.hpp"
 #include "hypervisor/arch/iface/context.hpp"
 #include "hypervisor/arch/iface/memory.hpp"
@@ -187,7 +188,7 @@ extern "C" [[noreturn]] void start_hypervisor(u32 magic, u64 information) {
         panic("not started by a multiboot loader (magic {x})", magic);
     if (options.unknown[0])
         log(Level::Warning, "options without meaning here:{}", std::string_view(options.unknown));
-    set_extension_features(options.extension);
+    set_extension_features(options.superpages ? options.extension : options.extension & ~DOMUS_FEATURE_superpages);
     set_command_line(boot.options());
     set_protection_bits(); // before the image becomes read-only
     start_memory(boot);

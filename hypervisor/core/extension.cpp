@@ -77,7 +77,7 @@ constexpr Operation<Result<i64> (*)(Call&, GuestPtr<void>)> extension_ops[] = {
     OFFERED(DOMUS_EXT_unpin_tables, (with<DOMUS_FEATURE_tables, unpin_tables>), Guest),
 };
 
-constexpr u32 all_features = DOMUS_FEATURE_ranges | DOMUS_FEATURE_tables;
+constexpr u32 all_features = DOMUS_FEATURE_ranges | DOMUS_FEATURE_tables | DOMUS_FEATURE_superpages;
 
 } // namespace
 

@@ -5,6 +5,7 @@
 #include "hypervisor/core/domain.hpp"
 #include "hypervisor/core/log.hpp"
 #include "hypervisor/pv/page_entry.hpp"
+#include "hypervisor/pv/superpage.hpp"
 
 namespace domus::hv {
 namespace {
@@ -95,8 +96,15 @@ void drop_target(u64 value) {
 }
 
 Result<void> take_child(u64 value, FrameType level, Domain& owner, const Domain& asking) {
+    if (is_superpage(value)) {
+        if (const char* rule = superpage_refusal(value, level))
+            return refuse(asking, rule, value);
+        if (take_superpage(value, owner))
+            return {};
+        return refuse(asking, "a frame of the superpage is not the domain's, or a table and to be written", value);
+    }
     if ((value & entry::upper_refused) != 0)
-        return refuse(asking, "large pages and cache attributes are not offered above L1", value);
+        return refuse(asking, "cache attributes are not offered above L1", value);
     const Mfn child = entry::frame(value);
     if (!get_frame(child, owner))
         return refuse(asking, "the lower table is not a frame of the domain's", value);
@@ -110,6 +118,10 @@ Result<void> take_child(u64 value, FrameType level, Domain& owner, const Domain&
 }
 
 Result<void> drop_child(u64 value) {
+    if (is_superpage(value)) {
+        drop_superpage(value);
+        return {};
+    }
     const Mfn child = entry::frame(value);
     TRY(put_type_preemptible(child));
     put_frame(child);
@@ -145,27 +157,59 @@ u64 settle_l1(u64 old, u64 asked, const DataOwner& from, const Domain& asking) {
     return fits ? value : 0;
 }
 
+namespace {
+
+// What an entry above L1 stood for.
+void put_child(Vcpu& vcpu, u64 value) {
+    if (is_superpage(value))
+        drop_superpage(value);
+    else
+        put_table(vcpu, entry::frame(value));
+}
+
+// What is below stays, with other flags, and no reference is to be taken: not a table that is unhooked (without the
+// user bit), nor a table in place of a superpage or the other way round.
+bool keeps_below(u64 old, u64 value) {
+    constexpr u64 same = entry::frame_mask | entry::cache_mask | entry::present;
+    if (!entry::is_present(old) || (old & entry::user) == 0 || ((old ^ value) & same) != 0)
+        return false;
+    return !is_superpage(old) || (value & ~old & entry::writable) == 0;
+}
+
+Result<bool> write_upper_in_place(const EntryWrite& write) {
+    u64 old = arch::read_entry(write.table, write.index);
+    while (keeps_below(old, write.value)) {
+        if (write.expected && old != *write.expected)
+            return Err::Again;
+        const u64 value = entry::stored(with_access_bits(write, old));
+        if (!arch::exchange_entry(write.table, write.index, old, value))
+            continue;
+        if (is_superpage(old) && entry::is_writable(old) && !entry::is_writable(value))
+            drop_superpage_writing(old);
+        return true;
+    }
+    return false;
+}
+
+} // namespace
+
 Result<void> write_upper(Vcpu& vcpu, const EntryWrite& write, FrameType level, Domain& owner) {
     if (level == FrameType::L4 && is_hypervisor_slot(write.index))
         return refuse(vcpu.domain, "L4 slots 256 to 271 are the hypervisor's", write.value);
     const bool present = entry::is_present(write.value);
-    u64 old = arch::read_entry(write.table, write.index);
-    // The same table below, with other flags: its references stay. Not one that is unhooked: without the user bit.
-    while (present && entry::is_present(old) && (old & entry::user) != 0 &&
-           entry::frame(old) == entry::frame(write.value) && (write.value & entry::upper_refused) == 0 &&
-           (!write.expected || old == *write.expected)) {
-        if (arch::exchange_entry(write.table, write.index, old, entry::stored(with_access_bits(write, old))))
+    if (present) {
+        if (TRY(write_upper_in_place(write)))
             return {};
-    }
-    if (present)
         TRY(take_child(write.value, level, owner, vcpu.domain));
+    }
+    u64 old = arch::read_entry(write.table, write.index);
     if (!replace_entry(write, old)) {
         if (present)
-            put_table(vcpu, entry::frame(write.value));
+            put_child(vcpu, write.value);
         return Err::Again;
     }
     if (entry::is_present(old))
-        put_table(vcpu, entry::frame(old));
+        put_child(vcpu, old);
     return {};
 }
 

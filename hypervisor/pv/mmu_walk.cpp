@@ -3,6 +3,7 @@
 
 #include "hypervisor/arch/iface/memory.hpp"
 #include "hypervisor/pv/page_entry.hpp"
+#include "hypervisor/pv/superpage.hpp"
 
 namespace domus::hv {
 
@@ -16,6 +17,8 @@ std::optional<Walk> walk(u64 root, Vaddr address) {
         const u64 value = arch::read_entry(table, entry_index(address, level));
         if (!entry::is_present(value))
             return std::nullopt;
+        if (level == FrameType::L2 && is_superpage(value))
+            return std::nullopt; // no L1 table there
         writable = writable && entry::is_writable(value);
         no_execute = no_execute || (value & entry::no_execute) != 0;
         table = entry::frame(value);

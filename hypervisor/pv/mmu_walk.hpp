@@ -25,7 +25,8 @@ struct Walk {
     bool upper_no_execute;
 };
 
-// `root` is a CR3 value. Nothing if a level above L1 is absent or the address is not the guest's to name.
+// `root` is a CR3 value. Nothing if a level above L1 is absent, the address is mapped by a superpage or is not the
+// guest's to name.
 std::optional<Walk> walk(u64 root, Vaddr);
 
 // The L2 entry on that way.

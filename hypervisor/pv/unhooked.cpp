@@ -14,6 +14,7 @@
 #include "hypervisor/pv/mmu_entry.hpp"
 #include "hypervisor/pv/mmu_flush.hpp"
 #include "hypervisor/pv/page_entry.hpp"
+#include "hypervisor/pv/superpage.hpp"
 
 namespace domus::hv {
 
@@ -54,10 +55,15 @@ bool leads_to(u64 value, Mfn table) {
     return entry::is_present(value) && entry::frame(value) == table;
 }
 
+// Not a superpage that begins with the table's frame.
+bool is_hook_of(u64 value, Mfn table) {
+    return leads_to(value, table) && !is_superpage(value);
+}
+
 std::optional<u32> index_of(Mfn l2, Mfn table, u32 first) {
     for (u32 i = 0; i < table_entries; ++i) {
         const u32 index = (first + i) % table_entries;
-        if (leads_to(arch::read_entry(l2, index), table))
+        if (is_hook_of(arch::read_entry(l2, index), table))
             return index;
     }
     return std::nullopt;
@@ -113,7 +119,7 @@ std::optional<EntryPlace> find_hook(Vcpu& vcpu, Mfn table) {
 // Guests run in ring 3, so an entry without the user bit leads them nowhere. False: somebody changed the hook.
 bool set_hook_usable(const UnhookedTable& out, bool usable) {
     u64 value = arch::read_entry(out.hook_table, out.hook_index);
-    while (leads_to(value, out.table) && ((value & entry::user) != 0) != usable) {
+    while (is_hook_of(value, out.table) && ((value & entry::user) != 0) != usable) {
         if (arch::exchange_entry(out.hook_table, out.hook_index, value, value ^ entry::user))
             return true;
     }

@@ -11,6 +11,10 @@ TypeWord word_of(Machine& m, u64 frame) {
     return TypeWord{m.infos[frame].type.load()};
 }
 
+constexpr bool is_large(FrameType level, u64 value) {
+    return level == FrameType::L2 && (value & entry::large) != 0;
+}
+
 // Which entries of the frame stand for references: all of a validated table, the first `progress` of a partial one.
 u32 counted_entries(TypeWord word) {
     if (!is_table(word.type()))
@@ -51,6 +55,9 @@ void count_table(Machine& m, Tally& tally, u64 frame) {
         if (word.type() == FrameType::L4 && is_hypervisor_slot(i)) {
             if (word.count() > 0 && !word.has(TypeWord::Partial) && value != hypervisor_slot_value + (u64{i} << 32))
                 tally.broken.push_back(name(frame) + " is an L4 without the hypervisor's slots");
+        } else if (entry::is_present(value) && is_large(word.type(), value)) {
+            for (u64 part = 0; part < 512; ++part)
+                count_entry(m, tally, frame, FrameType::L1, value + (part << page_shift));
         } else if (entry::is_present(value)) {
             count_entry(m, tally, frame, word.type(), value);
         }
@@ -94,12 +101,16 @@ std::multiset<u64> writable_frames(Machine& m) {
     for (u64 frame = 0; frame < ram_frames; ++frame) {
         const TypeWord word{m.infos[frame].type.load()};
         // One that is being validated, or out of force, is not reachable.
-        if (word.type() != FrameType::L1 || word.count() == 0 || word.is_unhooked())
+        if (word.count() == 0 || word.is_unhooked() || (word.type() != FrameType::L1 && word.type() != FrameType::L2))
             continue;
         for (u32 i = 0; i < 512; ++i) {
             const u64 value = m.table(Mfn(frame))[i];
-            if (entry::is_present(value) && entry::is_writable(value) && entry::frame(value).n < ram_frames)
+            if (!entry::is_present(value) || !entry::is_writable(value) || entry::frame(value).n >= ram_frames)
+                continue;
+            if (word.type() == FrameType::L1)
                 result.insert(entry::frame(value).n);
+            for (u64 part = 0; is_large(word.type(), value) && part < 512; ++part)
+                result.insert(entry::frame(value).n + part);
         }
     }
     return result;

@@ -27,6 +27,8 @@ u8* translate(Vaddr at, bool write) {
         table = entry::frame(value);
         if (table.n >= frame_limit())
             return nullptr;
+        if (level == 2 && (value & entry::large) != 0)
+            return machine().frame(Mfn(table.n + entry_index(at, FrameType::L1))) + (at.n & page_mask);
     }
     return machine().frame(table) + (at.n & page_mask);
 }

@@ -32,7 +32,22 @@ std::string judge_target(const Machine& m, u64 value) {
     return {};
 }
 
+std::string judge_large(const Machine& m, u64 value) {
+    if ((value & (entry::write_through | entry::cache_disable)) != 0 || entry::frame(value).n % 512 != 0)
+        return "is a superpage with cache attributes or not aligned";
+    for (u64 part = 0; part < 512; ++part) {
+        const Mfn mfn(entry::frame(value).n + part);
+        if (mfn.n >= ram_frames || word_of(m, mfn).has(TypeWord::Device))
+            return "is a superpage of what is not RAM";
+        if (std::string why = judge_target(m, value + (part << page_shift)); !why.empty())
+            return why;
+    }
+    return {};
+}
+
 std::string judge_child(const Machine& m, FrameType level, u64 value) {
+    if (level == FrameType::L2 && (value & entry::large) != 0)
+        return judge_large(m, value);
     const Mfn mfn = entry::frame(value);
     if (mfn.n >= ram_frames || !m.infos[mfn.n].owner.load())
         return "leads to a frame that is no domain's";
@@ -51,8 +66,8 @@ std::string Machine::judge(Mfn mfn, u32 index, u64 value) const {
         return {};
     if (word.type() == FrameType::L4 && is_hypervisor_slot(index))
         return "writes to a slot of the hypervisor's";
-    const bool hook = word.type() == FrameType::L2 && entry::frame(value).n < ram_frames &&
-                      word_of(*this, entry::frame(value)).is_unhooked();
+    const bool hook = word.type() == FrameType::L2 && (value & entry::large) == 0 &&
+                      entry::frame(value).n < ram_frames && word_of(*this, entry::frame(value)).is_unhooked();
     if (((value & entry::user) == 0) != hook || (value & entry::global) != 0)
         return "has the wrong user or global bit";
     return word.type() == FrameType::L1 ? judge_target(*this, value) : judge_child(*this, word.type(), value);
@@ -65,9 +80,12 @@ void Machine::note_write(Mfn mfn, u32 index, u64 before, u64 after) {
         return;
     history_.push_back({mfn, index, before, after, judge(mfn, index, after)});
     const TypeWord word = word_of(*this, mfn);
-    if (word.type() == FrameType::L1 && word.count() > 0 && !word.has(TypeWord::Locked) && entry::is_present(before) &&
-        entry::is_writable(before) && entry::frame(before).n < ram_frames)
-        stale_writable_.insert(entry::frame(before).n);
+    const bool large = word.type() == FrameType::L2 && (before & entry::large) != 0;
+    if ((word.type() != FrameType::L1 && !large) || word.count() == 0 || word.has(TypeWord::Locked) ||
+        !entry::is_present(before) || !entry::is_writable(before) || entry::frame(before).n >= ram_frames)
+        return;
+    for (u64 part = 0; part < (large ? 512 : 1); ++part)
+        stale_writable_.insert(entry::frame(before).n + part);
 }
 
 void Machine::note_flush(arch::CpuMask mask) {

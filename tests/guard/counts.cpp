@@ -43,6 +43,11 @@ void tally_table(Tally& tally, u64 frame) {
     for (u32 i = 0, n = counted_entries(word); i < n; ++i) {
         if (!entry::is_present(raw[i]) || (word.type() == FrameType::L4 && is_hypervisor_slot(i)))
             continue;
+        if (word.type() == FrameType::L2 && (raw[i] & entry::large) != 0) {
+            for (u64 part = 0; part < 512; ++part)
+                tally.one(entry::frame(raw[i]).n + part, entry::is_writable(raw[i]));
+            continue;
+        }
         tally.one(entry::frame(raw[i]).n, word.type() != FrameType::L1 || entry::is_writable(raw[i]));
     }
 }

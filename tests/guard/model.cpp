@@ -122,7 +122,8 @@ void Model::reach(Reached t) {
 
 bool Model::is_hook(const Reached& t, u16 index, u64 value) const {
     const UnhookedTable& out = parties[t.party]->unhooked.unguarded(); // one thread; the lock may be held just now
-    return out.hook_table.n == t.frame && out.hook_index == index && out.table == entry::frame(value);
+    return (value & entry::large) == 0 && out.hook_table.n == t.frame && out.hook_index == index &&
+           out.table == entry::frame(value);
 }
 
 void Model::enter_upper(const Reached& t) {
@@ -131,7 +132,9 @@ void Model::enter_upper(const Reached& t) {
             continue;
         if (t.level == 2 && (value & entry::user) == 0 && is_hook(t, index, value))
             continue; // ring 3 gets no further, and the fake machine watches the hypervisor's own copies
-        if ((value & entry::upper_refused) != 0 || (value & entry::user) == 0 || (value & entry::global) != 0)
+        if (t.level == 2 && (value & entry::large) != 0)
+            enter_superpage(t, index, value);
+        else if ((value & entry::upper_refused) != 0 || (value & entry::user) == 0 || (value & entry::global) != 0)
             found_.push_back(name(t.frame) + " has an entry with forbidden bits above L1");
         else
             reach({static_cast<u32>(entry::frame(value).n), static_cast<u8>(t.level - 1), t.party});
@@ -141,6 +144,23 @@ void Model::enter_upper(const Reached& t) {
     for (u32 i = first_hypervisor_slot; i <= last_hypervisor_slot; ++i) {
         if (contents_[t.frame].raw[i] != fake::hypervisor_slot_value + (u64{i} << 32))
             found_.push_back(name(t.frame) + " is an L4 in force without the hypervisor's slots");
+    }
+}
+
+// 2 MiB at once: each of its frames is mapped as if by an L1. (The format: bits 12 to 20 are no part of the address.)
+void Model::enter_superpage(const Reached& t, u16 index, u64 value) {
+    constexpr u64 reserved = u64{0x1ff} << page_shift;
+    if (!superpages)
+        found_.push_back(name(t.frame) + " has a superpage, which is switched off");
+    if ((value & (entry::write_through | entry::cache_disable | entry::global | reserved)) != 0 ||
+        (value & entry::user) == 0)
+        found_.push_back(name(t.frame) + " has a superpage with forbidden bits");
+    const u64 first = (value & entry::frame_mask & ~reserved) >> page_shift;
+    for (u64 frame = first; frame < first + 512; ++frame) {
+        if (!is_ram(frame))
+            found_.push_back(name(t.frame) + " has a superpage of what is not RAM");
+        leaves_.push_back(
+            {static_cast<u32>(std::min<u64>(frame, ~u32{0})), t.frame, index, t.party, entry::is_writable(value)});
     }
 }
 
@@ -219,8 +239,12 @@ std::vector<u64> Model::writable_by(u32 cpu) const {
 
 // Other CPUs may have used an entry that is gone before the step is over.
 void Model::entry_written(Mfn table, u32, u64 before, u64) {
-    if (level_[table.n] == 1 && entry::is_present(before) && entry::is_writable(before))
+    if (!entry::is_present(before) || !entry::is_writable(before))
+        return;
+    if (level_[table.n] == 1)
         note_stale(entry::frame(before).n, party_[table.n], false);
+    for (u64 i = 0; level_[table.n] == 2 && (before & entry::large) != 0 && i < 512; ++i)
+        note_stale((entry::frame(before).n & ~u64{511}) + i, party_[table.n], false);
 }
 
 void Model::flushed(arch::CpuMask mask) {

@@ -31,6 +31,7 @@ public:
 
     // Domains whose vcpus may run, by slot; nullptr: none.
     std::array<Domain*, most_parties> parties{};
+    bool superpages = true;                       // tables in force may have them
     std::map<std::pair<u16, u64>, Rights> rights; // {domain, frame}
 
     void check();  // after every step
@@ -74,6 +75,7 @@ private:
     void reach(Reached);
     bool is_hook(const Reached&, u16 index, u64 value) const;
     void enter_upper(const Reached&);
+    void enter_superpage(const Reached&, u16 index, u64 value);
     void enter_l1(const Reached&);
     void remember_translations();
     void note_stale(u64 frame, u8 party, bool as_table);

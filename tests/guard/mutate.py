@@ -66,6 +66,18 @@ MUTANTS = {
                                   "    const auto written = write_l1({found.l1.table, found.l1.index, value, AccessBits::Replace, &found.value},\n"
                                   "                                  own_frames(call.domain), call.domain);",
                                   "    arch::write_entry(found.l1.table, found.l1.index, value);\n    const Result<void> written{};"),
+    "superpage_first_frame_alone": (PV + "superpage.cpp", "    for (u32 i = 0; i < superpage_frames; ++i) {\n        if (take_one",
+                                    "    for (u32 i = 0; i < 1; ++i) {\n        if (take_one"),
+    "superpage_without_type": (PV + "superpage.cpp", "    if (get_type(mfn, FrameType::Writable)) [[likely]]",
+                               "    if (mfn.n != 0)"),
+    "superpage_undo_forgotten": (PV + "superpage.cpp", "        while (i-- > 0)\n"
+                                 "            drop_one(Mfn(first.n + i), writable);\n", ""),
+    "superpage_not_aligned": (PV + "superpage.cpp", "entry::frame(value).n % superpage_frames != 0", "entry::frame(value).n == 0"),
+    "superpage_gains_write": (PV + "mmu_entry.cpp", "return !is_superpage(old) || (value & ~old & entry::writable) == 0;",
+                              "return true;"),
+    "superpage_becomes_table_in_place": (PV + "mmu_entry.cpp", "entry::frame_mask | entry::cache_mask | entry::present;",
+                                         "entry::frame_mask | entry::present;"),
+    "superpage_keeps_type": (PV + "mmu_entry.cpp", "            drop_superpage_writing(old);\n", "            continue;\n"),
     "unfinished_table_forgotten": (PV + "mmu_entry.cpp", "    vcpu.pv.unfinished_table = table;\n", ""),
 }
 

@@ -29,6 +29,8 @@ std::optional<Translation> translate(fake::Machine& m, u64 root, u64 address) {
             return std::nullopt;
         writable = writable && entry::is_writable(value) && (value & entry::user) != 0;
         table = entry::frame(value).n;
+        if (level == 2 && (value & entry::large) != 0)
+            return Translation{table + entry_index(Vaddr(address), FrameType::L1), writable};
     }
     return Translation{table, writable};
 }

@@ -1,6 +1,8 @@
 // Domains come and go, and hypercalls stop and go on. See world.hpp.
 #include "tests/guard/world.hpp"
 
+#include "hypervisor/abi/domus.h"
+#include "hypervisor/core/extension.hpp"
 #include "hypervisor/core/frames.hpp"
 #include "hypervisor/core/sched.hpp"
 #include "hypervisor/core/teardown.hpp"
@@ -40,6 +42,9 @@ World::World(bool remembers) : talks_(std::getenv("GUARD_TALKS") != nullptr) {
     m_.remembers = remembers;
     m_.yield_every = 0;
     const char* unhook = std::getenv("GUARD_UNHOOK");
+    const char* large = std::getenv("GUARD_SUPERPAGES");
+    model_.superpages = !large || std::strtoul(large, nullptr, 0) != 0;
+    set_extension_features(model_.superpages ? ~u32{0} : ~DOMUS_FEATURE_superpages);
     set_unhook_after(unhook ? static_cast<u32>(std::strtoul(unhook, nullptr, 0)) : 1);
     static_cast<void>(controller());
     for (u32 cpu = 0; cpu < fake::cpus; ++cpu) {
@@ -103,11 +108,16 @@ void World::create(u32 slot) {
         return;
     s.domain = std::move(made.value());
     Domain& d = *s.domain;
-    d.frames.with([](OwnedFrames& list) { list.maximum = first_frames + 24; });
+    const u64 block = slot < 2 ? 1024 : 0;
+    d.frames.with([&](OwnedFrames& list) { list.maximum = block + first_frames + 24; });
     for (u32 i = 0; i < vcpus_each; ++i) {
         if (!create_vcpu(d, VcpuId(i)))
             return model_.fail("a vcpu cannot be made");
         d.vcpus[i]->processor.store((slot * vcpus_each + i) % fake::cpus);
+    }
+    if (block != 0) { // first, so that it comes last in the domain's list
+        if (const auto got = allocate_domain_frames(d, 10))
+            s.block = got.value();
     }
     std::vector<Mfn> f;
     for (u64 i = 0; i < first_frames; ++i) {
@@ -238,6 +248,8 @@ bool World::run(const Step& step) {
             go_on();
         else if (step.preempt % 16 == 15) // by a byte of its own, so that kept sequences mean what they did
             others(choices);
+        else if (step.preempt % 8 == 3)
+            superpages(choices);
         else
             (this->*acts[step.what % std::size(acts)])(choices);
     }

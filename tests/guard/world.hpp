@@ -45,6 +45,7 @@ private:
         DomainRef domain;
         bool dying = false;
         Mfn grant_frame{};
+        Mfn block{}; // 1024 frames, aligned: room for two superpages; 0: it has none
         std::array<Pending, vcpus_each> pending;
         std::vector<u32> handles;           // grant mappings it holds, or held
         std::array<Grantable, 64> active{}; // its grants in use, by reference
@@ -110,6 +111,15 @@ private:
     void note_grants(u32 command);
     void note_mapped(u64 at);
     void note_unmapped(std::map<std::pair<u32, u32>, Held>::iterator, bool host, bool device);
+
+    // --- steps_superpages.cpp
+    void superpages(Choices&);
+    Mfn block_frame(Choices&);
+    u64 any_superpage(Choices&);
+    void write_superpage(Choices&, Mfn table, u32 index, u64 value);
+    void withdraw_superpages(Choices&, bool whole);
+    void use_block_frame(Choices&);
+    void pin_superpages(Choices&);
 
     // --- steps_others.cpp
     void others(Choices&);

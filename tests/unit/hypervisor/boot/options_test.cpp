@@ -27,6 +27,8 @@ TEST(Options, HowMuchOfTheExtensionIsOffered) {
     EXPECT_EQ(parse_options("extension=0").extension, 0u);
     EXPECT_EQ(parse_options("extension=0x2").extension, 2u);
     EXPECT_STREQ(parse_options("extension=1").unknown, "");
+    EXPECT_TRUE(parse_options("").superpages);
+    EXPECT_FALSE(parse_options("superpages=0").superpages);
 }
 
 TEST(Options, FastByteMovesAreMeasuredUnlessSaid) {
