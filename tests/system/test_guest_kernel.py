@@ -11,7 +11,7 @@ from harness.machine import Machine
 from harness.runner import long
 
 TOP = qemu.ROOT
-SOURCE = os.path.join(TOP, "tests", "guest_kernel", "stress.c")
+SOURCE = os.path.join(TOP, "tests", "guest_kernel")
 KERNEL = "/boot/patched"
 STRESS = "/stress 1 1500 4"
 NATIVE = b"#!/bin/busybox sh\n/stress 1 1500 4\n/bin/busybox poweroff -f\n"
@@ -21,10 +21,13 @@ def kernel_and_disk(host):
     """Builds the kernel (a no-op when nothing changed) and a guest's RAM disk with the stress program."""
     subprocess.run([os.path.join(TOP, "guest-patches", "build.sh")], check=True)
     os.makedirs(host.work, exist_ok=True)
-    program, disk = f"{host.work}/stress", f"{host.work}/stress.img"
-    subprocess.run(["gcc", "-O2", "-Wall", "-Wextra", "-Werror", "-static", "-o", program, SOURCE], check=True)
+    disk = f"{host.work}/stress.img"
     tree = Tree()
-    tree.copy(program, "/stress", 0o755)
+    for name in ("stress", "huge"):
+        program = f"{host.work}/{name}"
+        subprocess.run(["gcc", "-O2", "-Wall", "-Wextra", "-Werror", "-static", "-o", program, f"{SOURCE}/{name}.c"],
+                       check=True)
+        tree.copy(program, f"/{name}", 0o755)
     tree.file("/native", NATIVE, 0o755)
     with open(f"{qemu.BUILD}/images/domu.img", "rb") as small:
         content = small.read()
@@ -60,6 +63,23 @@ def hypercalls_are_traced(dom0):
                          "echo 1 >events/xen/xen_hypercall/enable; ls / >/dev/null; "
                          "echo 0 >events/xen/xen_hypercall/enable; grep took trace | tail -n 5")
     assert "xen_hypercall: op " in text and " ns" in text, text
+
+
+def huge_pages_hold(dom0):
+    """Most of what a process touches is in huge pages, and stays what it is whatever happens to parts of them."""
+    said = dom0.in_guest("patched", "/huge 6", 600)
+    assert "huge: good" in said, said
+    most = int(said.split(" kB at most")[0].split()[-1])
+    assert most >= 8 << 10, f"only {most} kB of 16 MiB were in huge pages"
+    bad = dom0.in_guest("patched", "dmesg | grep -E \"WARNING|BUG|multicall\" ; true").strip()
+    assert not bad, f"the kernel complains: {bad}"
+    refused = [line for line in dom0.ok("domus dmesg").splitlines() if "refused" in line]
+    assert not refused, f"entries were refused: {refused[-5:]}"
+
+
+@long
+def test_huge_pages_of_the_patched_kernel(host):
+    stressed_guest(host, host.settings, domus=True, then=huge_pages_hold)
 
 
 @long
