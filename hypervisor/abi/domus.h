@@ -46,19 +46,18 @@ struct domus_read_counters {
  * Features: edx of CPUID leaf 0x40000101, one bit each. What is not announced answers -ENOSYS. The hypervisor's option
  * extension=BITS announces fewer.
  */
-#define DOMUS_FEATURE_ranges 0x1u     /* DOMUS_EXT_protect, DOMUS_EXT_clear */
+#define DOMUS_FEATURE_ranges 0x1u     /* DOMUS_EXT_protect */
 #define DOMUS_FEATURE_tables 0x2u     /* DOMUS_EXT_pin_tables, DOMUS_EXT_unpin_tables */
 #define DOMUS_FEATURE_superpages 0x4u /* see below */
 
 /*
  * A run of entries of one L1 table of the caller's. rsi = machine address of the first, rdx = how many (within the
- * table). protect: r10 = bits to clear, then r8 = bits to set, in each entry that is present; accessed and dirty bits
- * that the processor sets meanwhile are kept. Bits: writable, user, accessed, dirty, no-execute, and those for software
- * (9..11, 52..62). clear: each becomes zero. The rules for each entry are those of mmu_update; translations are not
- * flushed. Returns 0, or -EINVAL: refused at some entry, those before it are done.
+ * table), r10 = bits to clear, then r8 = bits to set, in each entry that is present; accessed and dirty bits that the
+ * processor sets meanwhile are kept. Bits: writable, user, accessed, dirty, no-execute, and those for software (9..11,
+ * 52..62). The rules for each entry are those of mmu_update; translations are not flushed. Returns 0, or -EINVAL:
+ * refused at some entry, those before it are done. Operation 3 (clear) is no more.
  */
 #define DOMUS_EXT_protect 2
-#define DOMUS_EXT_clear 3
 
 /*
  * A list of page tables. rsi = address of uint64_t[rdx], at most 4096; each the page-aligned address of a mapping of a

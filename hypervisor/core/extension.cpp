@@ -72,7 +72,6 @@ constexpr Operation<Result<i64> (*)(Call&, GuestPtr<void>)> extension_ops[] = {
     OFFERED(DOMUS_EXT_version, version, Guest),
     OFFERED_WITH(DOMUS_EXT_read_counters, read_counters, Guest, "others' and the machine's: dom0 only"),
     OFFERED(DOMUS_EXT_protect, (with<DOMUS_FEATURE_ranges, protect_entries>), Guest),
-    OFFERED(DOMUS_EXT_clear, (with<DOMUS_FEATURE_ranges, clear_entries>), Guest),
     OFFERED(DOMUS_EXT_pin_tables, (with<DOMUS_FEATURE_tables, pin_tables>), Guest),
     OFFERED(DOMUS_EXT_unpin_tables, (with<DOMUS_FEATURE_tables, unpin_tables>), Guest),
 };

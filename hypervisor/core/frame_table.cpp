@@ -9,6 +9,7 @@
 #include "hypervisor/arch/iface/memory.hpp"
 #include "hypervisor/core/frame_hooks.hpp"
 #include "hypervisor/core/frame_owner.hpp"
+#include "hypervisor/core/frame_plain.hpp"
 #include "hypervisor/core/frame_word.hpp"
 #include "hypervisor/core/log.hpp"
 
@@ -22,10 +23,6 @@ constinit std::atomic<u64> stale_flushed{0};
 
 arch::CpuMask all_cpus() {
     return arch::cpu_count() >= 64 ? ~u64{0} : (u64{1} << arch::cpu_count()) - 1;
-}
-
-bool swap(std::atomic<u64>& word, TypeWord& expected, TypeWord wanted) {
-    return word.compare_exchange_weak(expected.raw, wanted.raw, std::memory_order_acq_rel, std::memory_order_acquire);
 }
 
 TypeWord unlocked_word(const FrameInfo& info) {
@@ -82,7 +79,7 @@ Result<void> run_validation(Mfn mfn, FrameType type, u32 progress, bool holds_re
 // look at the frame again. A failed one reports its failure to whoever wanted that same type: most likely the same
 // hypercall, restarted.
 Result<bool> settle_partial(Mfn mfn, FrameInfo& info, TypeWord now, FrameType want) {
-    if (!swap(info.type, now, now.without(TypeWord::Partial | TypeWord::Undo).with(TypeWord::Locked)))
+    if (!swap_type(info, now, now.without(TypeWord::Partial | TypeWord::Undo).with(TypeWord::Locked)))
         return false;
     if (!now.has(TypeWord::Undo) && now.type() == want) {
         TRY(run_validation(mfn, want, now.progress(), true));
@@ -97,7 +94,7 @@ Result<bool> settle_partial(Mfn mfn, FrameInfo& info, TypeWord now, FrameType wa
 // Count is zero and the type is to become `want`.
 Result<void> change_type(Mfn mfn, FrameInfo& info, TypeWord now, FrameType want, bool& lost_race) {
     const TypeWord typed = TypeWord{}.with_type(want);
-    if (!swap(info.type, now, typed.with(TypeWord::Locked))) {
+    if (!swap_type(info, now, typed.with(TypeWord::Locked))) {
         lost_race = true;
         return {};
     }
@@ -126,15 +123,8 @@ Result<void> get_frame(Mfn mfn, const Domain& owner) {
     FrameInfo* info = find_frame(mfn);
     if (!info)
         return Err::Inval;
-    u64 now = info->refs.load(std::memory_order_acquire);
-    do {
-        if ((now & refs_mask) == 0 || (now & refs_mask) == refs_mask)
-            return Err::Perm;
-        // The owner is set before the first reference and cleared after the last: with a count above zero it holds.
-    } while (!info->refs.compare_exchange_weak(now, now + 1, std::memory_order_acq_rel, std::memory_order_acquire));
-    if (info->owner.load(std::memory_order_relaxed) == &owner) [[likely]]
+    if (hold_frame(*info, mfn, owner)) [[likely]]
         return {};
-    put_frame(mfn);
     return Err::Perm;
 }
 
@@ -145,25 +135,12 @@ void get_another(Mfn mfn) {
 }
 
 void put_frame(Mfn mfn) {
-    const u64 before = frame_info(mfn).refs.fetch_sub(1, std::memory_order_acq_rel);
-    assert_slow((before & refs_mask) != 0);
-    if ((before & refs_mask) == 1) [[unlikely]]
-        return_frame(mfn);
+    let_frame_go(frame_info(mfn), mfn);
 }
 
 namespace {
 
-// One more use where it is one compare-and-swap. Apart from the rest, which needs all of the CPU's registers.
-bool get_type_plainly(FrameInfo& info, FrameType want) {
-    TypeWord now{info.type.load(std::memory_order_acquire)};
-    while (now.is_plainly(want)) {
-        if (swap(info.type, now, {now.raw + 1})) [[likely]]
-            return true;
-    }
-    return !needs_validation(want) && now.is_plainly_unused(want) &&
-           swap(info.type, now, TypeWord{}.with_type(want).with_count(1));
-}
-
+// Apart from what is done plainly: it needs all of the CPU's registers.
 [[gnu::noinline]] Result<void> get_type_slowly(Mfn mfn, FrameType want) {
     FrameInfo& info = frame_info(mfn);
     for (;;) {
@@ -208,26 +185,12 @@ Result<FrameType> get_present_type(Mfn mfn) {
         TypeWord now = unlocked_word(info);
         if (now.has(TypeWord::Partial) || now.count() == 0 || now.count() == TypeWord::count_mask)
             return Err::Busy;
-        if (swap(info.type, now, now.with_count(now.count() + 1)))
+        if (swap_type(info, now, now.with_count(now.count() + 1)))
             return now.type();
     }
 }
 
 namespace {
-
-// One use less where it is one compare-and-swap; the last use of a table is not.
-bool put_type_plainly(FrameInfo& info) {
-    TypeWord now{info.type.load(std::memory_order_acquire)};
-    while (!now.has(TypeWord::Locked) && (now.count() > 1 || !needs_validation(now.type()))) {
-        assert_slow(now.count() != 0);
-        if (swap(info.type, now, {now.raw - 1})) [[likely]] {
-            if (now.count() == 1)
-                note_stale_translations();
-            return true;
-        }
-    }
-    return false;
-}
 
 [[gnu::noinline]] Result<void> put_table_type(Mfn mfn) {
     FrameInfo& info = frame_info(mfn);
@@ -237,7 +200,7 @@ bool put_type_plainly(FrameInfo& info) {
             return {};
         now = unlocked_word(info);
     } while (now.count() != 1 ||
-             !swap(info.type, now, now.without(TypeWord::Partial | TypeWord::Undo).with(TypeWord::Locked)));
+             !swap_type(info, now, now.without(TypeWord::Partial | TypeWord::Undo).with(TypeWord::Locked)));
     u32 progress = now.has(TypeWord::Partial) ? now.progress() : table_entries;
     const TypeWord typed = TypeWord{}.with_type(now.type());
     if (auto done = release_entries(mfn, now.type(), progress); !done) {

@@ -1,14 +1,16 @@
 // Operations on a run of L1 entries in one hypercall: everything is in registers, nothing is copied from the guest.
-// Interface: hypervisor/abi/domus.h, DOMUS_EXT_protect and DOMUS_EXT_clear. The rules for each entry are write_l1's.
+// Interface: hypervisor/abi/domus.h, DOMUS_EXT_protect. The rules for each entry are write_l1's.
 // Locks: none; a type reference of the table while the call works on it.
 #include "hypervisor/arch/iface/memory.hpp"
 #include "hypervisor/core/domain.hpp"
 #include "hypervisor/core/extension_tables.hpp"
 #include "hypervisor/core/frame_owner.hpp"
+#include "hypervisor/core/frame_plain.hpp"
 #include "hypervisor/core/log.hpp"
 #include "hypervisor/pv/mmu_entry.hpp"
 #include "hypervisor/pv/mmu_walk.hpp"
 #include "hypervisor/pv/page_entry.hpp"
+#include "hypervisor/pv/table_ways.hpp"
 
 #include <algorithm>
 
@@ -36,7 +38,7 @@ Result<Run> run_of(const Call& call) {
 }
 
 // Calls block(table, first, end, result) for entries [first, end), a part of the run at a time. It answers where it
-// stopped: before `end` only with an error, at the entry that is refused.
+// stopped: before `end` with an error, at the entry that is refused, or when it tried often enough.
 template <class Block>
 Result<i64> in_blocks(Call& call, Block&& block) {
     const Run run = TRY(run_of(call));
@@ -47,7 +49,7 @@ Result<i64> in_blocks(Call& call, Block&& block) {
     Result<void> result{};
     const u32 first = run.place.index, end = first + run.count;
     u32 at = first;
-    while (at < end && result && (at == first || !must_yield()))
+    for (bool begun = false; at < end && result && (!begun || !must_yield()); begun = true)
         at = block(run.place.table, at, std::min(at + entries_per_look, end), result);
     close_l1(run.place);
     count(call.domain, Count::PteUpdates, at - first);
@@ -60,17 +62,19 @@ Result<i64> in_blocks(Call& call, Block&& block) {
 enum class Given { Yes, Again, No };
 
 // The entry goes on mapping its frame, a frame of the domain's own, and may be written from now on: what write_l1
-// judges, only that the references it has are not taken anew. Again: the processor or another vcpu was faster.
-[[gnu::noinline]] Given give_writing(const Domain& domain, Mfn table, u32 index, u64 old, u64 value) {
+// judges, only that the references it has are not taken anew. Again: the processor or another vcpu was faster. No: it
+// is for write_l1 to judge.
+[[gnu::always_inline]] inline Given give_writing(const Domain& domain, Mfn table, u32 index, u64 old, u64 value) {
     const Mfn mfn = entry::frame(old);
+    FrameInfo* info = find_frame(mfn);
     // Held on its own meanwhile: another vcpu may take the entry, and with it the frame, away.
-    if (!get_frame(mfn, domain))
+    if (!info || !goes(giving_writing) || !hold_frame(*info, mfn, domain))
         return Given::No;
-    const bool fits{get_type(mfn, FrameType::Writable)};
+    const bool fits = get_type_plainly(*info, FrameType::Writable);
     const bool swapped = fits && arch::exchange_entry(table, index, old, value);
-    if (fits && !swapped)
+    if (fits && !swapped) [[unlikely]]
         put_type(mfn); // while the frame is held: the entry's own reference may be gone
-    put_frame(mfn);
+    let_frame_go(*info, mfn);
     if (swapped) [[likely]]
         return Given::Yes;
     return fits ? Given::Again : Given::No;
@@ -85,15 +89,24 @@ struct Rights {
     u64 clear, set;
 };
 
+// After an exchange that took writing away.
+[[gnu::always_inline]] inline void drop_writing(Mfn mfn) {
+    FrameInfo* info = find_frame(mfn);
+    if (info && !put_type_plainly(*info)) [[unlikely]]
+        put_type(mfn);
+}
+
+// Each exchange that fails is tried again, as somebody else got on; so that this cannot go on for ever, a block has as
+// many tries again as entries.
 u32 protect_block(const Rights& rights, Mfn table, u32 at, u32 end, Result<void>& result) {
-    while (at < end) {
+    for (u32 tries = 2 * (end - at); at < end && tries != 0; --tries) {
         u64 old = arch::read_entry(table, at);
         const u64 value = (old & ~rights.clear) | rights.set;
         if (!entry::is_present(old) || value == old) {
             ++at;
         } else if (entry::is_writable(value & ~old)) {
             const Given given = give_writing(rights.domain, table, at, old, value);
-            if (given == Given::No) {
+            if (given == Given::No) [[unlikely]] {
                 result = replace_as_a_whole(rights.domain, table, at, old, value);
                 if (!result && result.error() != Err::Again)
                     return at;
@@ -102,8 +115,8 @@ u32 protect_block(const Rights& rights, Mfn table, u32 at, u32 end, Result<void>
                 ++at;
         } else if (arch::exchange_entry(table, at, old, value)) { // else accessed or dirty were set meanwhile
             ++at;
-            if (entry::is_writable(old & ~value) && find_frame(entry::frame(old)))
-                put_type(entry::frame(old));
+            if (entry::is_writable(old & ~value))
+                drop_writing(entry::frame(old));
         }
     }
     result = {};
@@ -119,15 +132,6 @@ Result<i64> protect_entries(Call& call, GuestPtr<void>) {
         return Err::Inval;
     return in_blocks(call, [&](Mfn table, u32 first, u32 end, Result<void>& result) {
         return protect_block(rights, table, first, end, result);
-    });
-}
-
-Result<i64> clear_entries(Call& call, GuestPtr<void>) {
-    const DataOwner from = own_frames(call.domain);
-    return in_blocks(call, [&](Mfn table, u32 at, u32 end, Result<void>& result) {
-        while (at < end && (result = write_l1({table, at, 0}, from, call.domain)))
-            ++at;
-        return at;
     });
 }
 

@@ -75,6 +75,8 @@ public:
 
     // Preemption: every `yield_every`th question of must_yield() is answered yes (0: never).
     u32 yield_every = 0;
+    // So many exchanges of entries come too late: the processor of another vcpu set or cleared the accessed bit before.
+    u32 late_exchanges = 0;
 
     std::string console;
 

@@ -33,6 +33,10 @@ void write_entry(Mfn table, u32 index, u64 value) {
     machine().note_write(table, index, before, value);
 }
 bool exchange_entry(Mfn table, u32 index, u64& expected, u64 value) {
+    if (machine().late_exchanges != 0) {
+        --machine().late_exchanges;
+        write_entry(table, index, machine().table(table)[index] ^ u64{0x20});
+    }
     const u64 before = machine().table(table)[index];
     if (before != expected) {
         expected = before;

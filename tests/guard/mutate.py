@@ -31,8 +31,10 @@ MUTANTS = {
     "type_change_without_flush": (CORE + "frame_table.cpp",
                                   "    if (now.type() != want && now.type() != FrameType::None)\n"
                                   "        flush_stale_translations();\n", ""),
-    "last_writer_not_noted": (CORE + "frame_table.cpp", "            if (now.count() == 1)\n"
-                              "                note_stale_translations();\n", ""),
+    "last_writer_not_noted": (CORE + "frame_table.cpp", '#include "hypervisor/core/frame_plain.hpp"\n',
+                              "#define note_stale_translations() static_cast<void>(0)\n"
+                              '#include "hypervisor/core/frame_plain.hpp"\n'
+                              "#undef note_stale_translations\n"),
     "allocation_without_flush": (CORE + "frames.cpp", "    flush_stale_translations();\n", ""),
     "failed_exchange_without_flush": (CORE + "frame_owner.cpp", "    flush_stale_translations();\n", ""),
     "stolen_in_spite_of_references": (CORE + "frame_owner.cpp", "u64 sole = allocated_flag | 2;",
@@ -56,10 +58,10 @@ MUTANTS = {
                                 "is_empty_group<group>(entries, from)"),
     "info_page_without_type": (CORE + "vcpu_info.cpp", "if (!get_frame_and_type(page, vcpu.domain, FrameType::Writable)) {",
                                "if (!get_frame(page, vcpu.domain)) {"),
-    "run_gains_write_without_type": (PV + "range_ops.cpp", "const bool fits{get_type(mfn, FrameType::Writable)};",
-                                     "const bool fits = mfn.n != 0;"),
-    "run_loses_write_with_type": (PV + "range_ops.cpp", "entry::is_writable(old & ~value) && find_frame(entry::frame(old))",
-                                  "value == 1"),
+    "run_gains_write_without_type": (PV + "range_ops.cpp", "get_type_plainly(*info, FrameType::Writable);",
+                                     "mfn.n != 0;"),
+    "run_loses_write_with_type": (PV + "range_ops.cpp", "if (entry::is_writable(old & ~value))",
+                                  "if (value == 1)"),
     "run_changes_frames": (PV + "range_ops.cpp", "entry::no_execute | entry::user | software_bits;",
                            "entry::no_execute | entry::user | software_bits | entry::frame_mask;"),
     "alias_of_a_table_writable": (PV + "table_lists.cpp",

@@ -4,6 +4,7 @@
 
 #include "hypervisor/abi/domus.h"
 #include "hypervisor/core/extension.hpp"
+#include "hypervisor/pv/table_ways.hpp"
 
 #include <random>
 
@@ -50,6 +51,18 @@ protected:
     std::vector<Mfn> frames;
 };
 
+TEST_F(Extension, ProtectGivesWritingTheLongWayToo) {
+    fill(20);
+    for (const u32 ways : {u32{0}, ~u32{0}}) {
+        table_ways = ways;
+        ASSERT_TRUE(call(DOMUS_EXT_protect, place(t.l1, 0), 20, entry::writable));
+        ASSERT_TRUE(call(DOMUS_EXT_protect, place(t.l1, 0), 20, 0, entry::writable));
+        for (u32 i = 0; i < 20; ++i)
+            EXPECT_EQ(Guest::at(t.l1, i), entry::make(frames[i], rw)) << i;
+        expect_sound({t.l4});
+    }
+}
+
 TEST_F(Extension, ProtectTakesWritingFromARunAndGivesItBack) {
     fill(20);
     ASSERT_TRUE(call(DOMUS_EXT_protect, place(t.l1, 3), 10, entry::writable));
@@ -70,14 +83,11 @@ TEST_F(Extension, ProtectLeavesAbsentEntriesAlone) {
     EXPECT_EQ(Guest::at(t.l1, 1), entry::make(frames[1], (rw & ~entry::writable) | no_execute));
 }
 
-TEST_F(Extension, ClearEmptiesARun) {
-    fill(20);
-    ASSERT_TRUE(call(DOMUS_EXT_clear, place(t.l1, 5), 10));
-    for (u32 i = 0; i < 20; ++i)
-        EXPECT_EQ(Guest::at(t.l1, i) == 0, i >= 5 && i < 15) << i;
-    expect_sound({t.l4});
-    EXPECT_TRUE(call(DOMUS_EXT_clear, place(t.l1, 511), 1)) << "the last one";
-    EXPECT_TRUE(call(DOMUS_EXT_clear, place(t.l1, 0), 0)) << "none";
+TEST_F(Extension, TheEndsOfATable) {
+    fill(1);
+    EXPECT_TRUE(call(DOMUS_EXT_protect, place(t.l1, 511), 1, entry::writable)) << "the last one";
+    EXPECT_TRUE(call(DOMUS_EXT_protect, place(t.l1, 0), 0, entry::writable)) << "none";
+    EXPECT_EQ(Guest::at(t.l1, 0), entry::make(frames[0], rw));
 }
 
 TEST_F(Extension, RunsGoOnAfterInterruptions) {
@@ -85,11 +95,25 @@ TEST_F(Extension, RunsGoOnAfterInterruptions) {
     m.yield_every = 1;
     ASSERT_TRUE(call(DOMUS_EXT_protect, place(t.l1, 0), 300, entry::writable));
     EXPECT_GE(restarts, 4u);
-    ASSERT_TRUE(call(DOMUS_EXT_clear, place(t.l1, 0), 299));
+    ASSERT_TRUE(call(DOMUS_EXT_protect, place(t.l1, 0), 299, 0, entry::writable));
     EXPECT_GE(restarts, 4u);
-    EXPECT_EQ(Guest::at(t.l1, 298), 0u);
+    EXPECT_EQ(Guest::at(t.l1, 298), entry::make(frames[298], rw));
     EXPECT_EQ(Guest::at(t.l1, 299), entry::make(frames[299], rw & ~entry::writable));
     expect_sound({t.l4});
+}
+
+TEST_F(Extension, ProtectLetsOthersInWhileAnEntryChangesUnderItsHands) {
+    fill(5);
+    m.yield_every = 1;
+    for (const u64 clear : {entry::writable, u64{0}}) { // takes writing away, then gives it back
+        m.late_exchanges = 500;
+        ASSERT_TRUE(call(DOMUS_EXT_protect, place(t.l1, 0), 5, clear, clear ^ entry::writable));
+        EXPECT_EQ(m.late_exchanges, 0u);
+        EXPECT_GE(restarts, 5u);
+        for (u32 i = 0; i < 5; ++i)
+            EXPECT_EQ(entry::is_writable(Guest::at(t.l1, i)), clear == 0) << i;
+        expect_sound({t.l4});
+    }
 }
 
 TEST_F(Extension, OnlyRunsWithinAnL1OfItsOwn) {
@@ -99,7 +123,7 @@ TEST_F(Extension, OnlyRunsWithinAnL1OfItsOwn) {
     const Tables foreign = build(other);
     ASSERT_TRUE(ext(MMUEXT_PIN_L4_TABLE, foreign.l4));
     as(g);
-    for (u32 operation : {DOMUS_EXT_protect, DOMUS_EXT_clear}) {
+    for (const u32 operation : {DOMUS_EXT_protect}) {
         EXPECT_EQ(call(operation, place(foreign.l1, 0), 1).error(), Err::Inval) << "another domain's";
         EXPECT_EQ(call(operation, place(t.l2, 0), 1).error(), Err::Inval) << "an L2";
         EXPECT_EQ(call(operation, place(t.l4, 256), 16).error(), Err::Inval) << "the hypervisor's slots";
@@ -245,15 +269,11 @@ TEST_F(TableLists, RandomCallsLeaveEverythingSound) {
         const Mfn table = std::array{t.l1, child.l1, child.l2, t.l4}[random() % 4];
         const u32 index = static_cast<u32>(random() % 12);
         const u64 bits = std::array{u64{0}, entry::writable, no_execute, entry::present}[random() % 4];
-        switch (random() % 5) {
+        switch (random() % 4) {
         case 0:
             static_cast<void>(call(DOMUS_EXT_protect, place(table, index), random() % 9, bits, random() % 8));
             break;
         case 1:
-            if (table != t.l1) // the aliases are there
-                static_cast<void>(call(DOMUS_EXT_clear, place(table, index), random() % 9));
-            break;
-        case 2:
             static_cast<void>(
                 update_one(random() % 2 ? child.l1 : t.l1, 4 + index, // 0..3: aliases
                            random() % 2 ? 0 : entry::make(random() % 2 ? child.l2 : child.l1, random() % 8)));
@@ -275,7 +295,6 @@ TEST_F(Extension, WhatIsNotOfferedIsUnknown) {
     fill(1);
     set_extension_features(DOMUS_FEATURE_tables);
     EXPECT_EQ(call(DOMUS_EXT_protect, place(t.l1, 0), 1, entry::writable).error(), Err::NoSys);
-    EXPECT_EQ(call(DOMUS_EXT_clear, place(t.l1, 0), 1).error(), Err::NoSys);
     EXPECT_TRUE(call(DOMUS_EXT_pin_tables, fake::window_base, 0));
     set_extension_features(0);
     EXPECT_EQ(call(DOMUS_EXT_protect, place(t.l1, 0), 1, entry::writable).error(), Err::NoSys);
