@@ -109,6 +109,8 @@ void parse_option(Options& o, std::string_view word) {
         o.fast_fault = parse_switch(value);
     else if (name == "fast-hypercall")
         o.fast_hypercall = parse_switch(value);
+    else if (name == "fast-tables")
+        o.fast_tables = value == "no" ? 0 : static_cast<u32>(parse_number(value));
     else if (name == "erms")
         o.erms = parse_switch(value);
     else if (name == "unhook")

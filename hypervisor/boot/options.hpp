@@ -19,6 +19,7 @@ struct Options {
     bool fast_iret = true;      // fast-iret=0: the iret hypercall too
     bool fast_fault = true;     // fast-fault=0: page faults of guest user mode (fast_fault.S)
     bool fast_hypercall = true; // fast-hypercall=0: the frequent other hypercalls (fast_hypercall.S)
+    u32 fast_tables = ~u32{0};  // fast-tables=BITS: which short ways page tables have (pv/table_ways.hpp)
     u32 unhook = unhook_after_default; // unhook=N: after N stray stores in a row (pv/unhooked.hpp); 0: never
     std::optional<bool>
         erms; // erms=0|1: guests are told of fast byte moves or not; without: as measured (pv/cpuid.cpp)

@@ -26,6 +26,7 @@
 #include "hypervisor/core/version.hpp"
 #include "hypervisor/pv/emulate.hpp"
 #include "hypervisor/pv/ports.hpp"
+#include "hypervisor/pv/table_ways.hpp"
 #include "hypervisor/pv/unhooked.hpp"
 
 extern "C" {
@@ -193,6 +194,7 @@ extern "C" [[noreturn]] void start_hypervisor(u32 magic, u64 information) {
     set_protection_bits(); // before the image becomes read-only
     start_memory(boot);
     set_unhook_after(options.unhook);
+    table_ways = options.fast_tables;
     choose_byte_moves(options);
     if (options.fast_hypercall)
         switch_short_hypercalls_on();

@@ -6,6 +6,7 @@
 #include "hypervisor/core/frame_word.hpp"
 #include "hypervisor/pv/mmu_batch.hpp"
 #include "hypervisor/pv/page_entry.hpp"
+#include "hypervisor/pv/table_ways.hpp"
 #include "hypervisor/pv/unhooked.hpp"
 
 #include <span>
@@ -52,7 +53,7 @@ public:
     u32 write_plain(std::span<const mmu_update_t> requests) const {
         constexpr u64 not_plain = sizeof(u64) - 1 - MMU_PT_UPDATE_PRESERVE_AD;
         u32 done = 0;
-        if (type_ != FrameType::Writable || mfn_ == invalid_mfn)
+        if (type_ != FrameType::Writable || mfn_ == invalid_mfn || !goes(plain_runs))
             return done;
         for (const mmu_update_t& request : requests) {
             if ((request.ptr & not_plain) != 0 || frame_of(Maddr(request.ptr)) != mfn_)
@@ -171,7 +172,7 @@ Result<void> run(Call& call, const Parties& parties, GuestPtr<mmu_update_t> list
 
 Result<i64> mmu_update(Call& call, GuestPtr<mmu_update_t> list, u32 raw_count, GuestPtr<u32> done_out, u32 foreign) {
     TRY(finish_table(call.vcpu));
-    if (raw_count == 1 && foreign == DOMID_SELF && done_out.is_null())
+    if (raw_count == 1 && foreign == DOMID_SELF && done_out.is_null() && goes(single_updates))
         return update_one_of_own(call, list);
     return update_list(call, list, raw_count, done_out, foreign);
 }

@@ -39,7 +39,22 @@ void World::write_grant_entry(Choices& c) {
     entry.frame = static_cast<u32>(any_frame(c).n);
 }
 
+// An old list must not be read as a new one.
+void World::forget_grant_list() {
+    for (u32 i = 0; i < most_ops; ++i)
+        m_.put(gnttab_map_grant_ref_t{.status = noted}, grant_list() + i * sizeof(gnttab_map_grant_ref_t));
+}
+
+u64 World::grant_list() const {
+    return area() + list_offset;
+}
+
 void World::map_grant(Choices& c) {
+    const u32 count = fill_grants(c);
+    call(__HYPERVISOR_grant_table_op, {GNTTABOP_map_grant_ref, grant_list(), count});
+}
+
+u32 World::fill_grants(Choices& c) {
     constexpr u32 flags[] = {GNTMAP_host_map,
                              GNTMAP_host_map,
                              GNTMAP_host_map | GNTMAP_readonly,
@@ -48,8 +63,7 @@ void World::map_grant(Choices& c) {
                              GNTMAP_device_map,
                              GNTMAP_device_map | GNTMAP_host_map};
     const u32 count = 1 + static_cast<u32>(c.pick(most_ops));
-    for (u32 i = 0; i < most_ops; ++i) // an old list must not be read as a new one
-        m_.put(gnttab_map_grant_ref_t{.status = noted}, area() + list_offset + i * sizeof(gnttab_map_grant_ref_t));
+    forget_grant_list();
     for (u32 i = 0; i < count; ++i) {
         gnttab_map_grant_ref_t op{};
         const Slot& granter = slots_[other_slot(c)];
@@ -60,9 +74,9 @@ void World::map_grant(Choices& c) {
                            ? base_of(c.one_in(6) ? any_frame(c) : own_table(c, 1)).n + any_index(c) * u64{8}
                            : any_address(c).n;
         op.status = unanswered;
-        m_.put(op, area() + list_offset + i * sizeof op);
+        m_.put(op, grant_list() + i * sizeof op);
     }
-    call(__HYPERVISOR_grant_table_op, {GNTTABOP_map_grant_ref, area() + list_offset, count});
+    return count;
 }
 
 void World::unmap_grant(Choices& c) {

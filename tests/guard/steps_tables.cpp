@@ -89,13 +89,22 @@ void World::va_mapping(Choices& c) {
 
 void World::multicall(Choices& c) {
     const u32 count = 1 + static_cast<u32>(c.pick(4));
+    bool maps = false; // grants: one list, so once
+    forget_grant_list();
     for (u32 i = 0; i < count; ++i) {
         multicall_entry_t entry{};
         const u64 at = area() + 0x2000 + u64{i} * 0x800;
         entry.args[0] = at;
         entry.args[2] = area() + 0x8000 + i * 8;
         entry.args[3] = c.one_in(8) ? any_domid(c) : u64{DOMID_SELF};
-        switch (c.pick(3)) {
+        switch (c.pick(maps ? 3 : 4)) {
+        case 3:
+            maps = true;
+            entry.op = __HYPERVISOR_grant_table_op;
+            entry.args[2] = fill_grants(c);
+            entry.args[0] = GNTTABOP_map_grant_ref;
+            entry.args[1] = grant_list();
+            break;
         case 0:
             entry.op = __HYPERVISOR_mmu_update;
             entry.args[1] = fill_updates(c, at);
@@ -125,8 +134,7 @@ void World::extension_op(Choices& c) {
         const u64 first = base_of(table).n + any_index(c) * sizeof(u64) + (c.one_in(16) ? c.pick(8) : 0);
         const u64 count = c.pick(c.one_in(4) ? 513 : 12);
         const u64 clear = c.of(bits, std::size(bits)), set = c.of(bits, std::size(bits));
-        const u64 what = c.one_in(4) ? DOMUS_EXT_clear : DOMUS_EXT_protect;
-        call(__HYPERVISOR_arch_7, {what, first, count, clear, set});
+        call(__HYPERVISOR_arch_7, {DOMUS_EXT_protect, first, count, clear, set});
         return;
     }
     const u64 count = 1 + c.pick(5);

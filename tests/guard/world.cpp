@@ -7,6 +7,7 @@
 #include "hypervisor/core/sched.hpp"
 #include "hypervisor/core/teardown.hpp"
 #include "hypervisor/pv/page_entry.hpp"
+#include "hypervisor/pv/table_ways.hpp"
 #include "hypervisor/pv/unhooked.hpp"
 
 #include <cstdio>
@@ -46,6 +47,8 @@ World::World(bool remembers) : talks_(std::getenv("GUARD_TALKS") != nullptr) {
     model_.superpages = !large || std::strtoul(large, nullptr, 0) != 0;
     set_extension_features(model_.superpages ? ~u32{0} : ~DOMUS_FEATURE_superpages);
     set_unhook_after(unhook ? static_cast<u32>(std::strtoul(unhook, nullptr, 0)) : 1);
+    const char* ways = std::getenv("GUARD_TABLES");
+    table_ways = ways ? static_cast<u32>(std::strtoul(ways, nullptr, 0)) : ~u32{0};
     static_cast<void>(controller());
     for (u32 cpu = 0; cpu < fake::cpus; ++cpu) {
         m_.turn(cpu);
@@ -212,6 +215,8 @@ i64 World::go_on() {
                      static_cast<long long>(result ? result.value() : -static_cast<i64>(result.error())));
     if (p.number == __HYPERVISOR_grant_table_op)
         note_grants(static_cast<u32>(p.args[0]));
+    if (p.number == __HYPERVISOR_multicall) // one of its calls may be that, and its answers lie in the same place
+        note_grants(GNTTABOP_map_grant_ref);
     if (!result && result.error() == Err::Restart) {
         p.args = call.args;
         return waiting;

@@ -106,6 +106,9 @@ private:
     void grant(Choices&);
     void write_grant_entry(Choices&);
     void map_grant(Choices&);
+    u32 fill_grants(Choices&);
+    void forget_grant_list();
+    u64 grant_list() const;
     void unmap_grant(Choices&);
     void copy_grant(Choices&);
     void note_grants(u32 command);

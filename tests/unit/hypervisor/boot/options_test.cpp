@@ -111,6 +111,9 @@ TEST(Options, FastCrossingsAreOnUnlessSwitchedOff) {
     EXPECT_STREQ(parse_options("fast-iret=0 fast-syscall=0 fast-fault=0 fast-hypercall=0").unknown, "");
     EXPECT_EQ(parse_options("").unhook, unhook_after_default);
     EXPECT_EQ(parse_options("unhook=0").unhook, 0u);
+    EXPECT_EQ(parse_options("").fast_tables, ~u32{0});
+    EXPECT_EQ(parse_options("fast-tables=5").fast_tables, 5u);
+    EXPECT_EQ(parse_options("fast-tables=no").fast_tables, 0u);
     EXPECT_EQ(parse_options("unhook=no").unhook, 0u);
     EXPECT_EQ(parse_options("unhook=100").unhook, 100u);
 }
