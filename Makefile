@@ -70,7 +70,7 @@ guest-kernel: packages ## build the small guest kernel with our series into buil
 xen: packages
 	@packaging/fetch.sh xen
 
-frontends: kernel ## our frontends for Linux as modules of that kernel, in build/frontends
+frontends: kernel $(if $(filter patched,$(KERNEL)),guest-kernel) ## our frontends for Linux as modules of that kernel, in build/frontends
 	@packaging/fetch.sh headers $(KERNEL_PACKAGE)
 	@packaging/frontends.sh $(KERNEL_PACKAGE) $(J)
 	@$(if $(filter patched,$(KERNEL)),packaging/frontends.sh patched $(J),:)
