@@ -99,7 +99,7 @@ def main():
                  3600, built, {"DOMUS_LONG": "1"})
             step(total, "the guard at length", ["bash", "-c", "ninja -C build/check guard_long && "
                                                 "build/check/tests/guard/guard_long 10000000 && "
-                                                "GUARD_UNHOOK=0 GUARD_TABLES=0 build/check/tests/guard/guard_long 3000000"], 7200, built)
+                                                "GUARD_UNHOOK=0 GUARD_TABLES=0 GUARD_SUPERPAGES=0 build/check/tests/guard/guard_long 3000000"], 7200, built)
     if product and step(total, "kernel and RAM disks", [*make, "images"], 600, built):
         if os.environ.get("HYPERVISOR", "domus") == "domus":
             step(total, "mini guests", ["tests/guests/run.sh"], 900, mini_guests)
