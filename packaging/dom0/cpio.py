@@ -52,11 +52,21 @@ class Tree:
 
     def pack(self, level=6):
         """The RAM disk's bytes."""
+        return gzip.compress(self._archive(), level, mtime=0)
+
+    def pack_behind(self, image):
+        """The bytes of the RAM disk in the file `image` with this one's contents in addition, as one gzip stream: of
+        several, Xen's domain builder unpacks only the first."""
+        with gzip.open(image) as file:
+            first = file.read()
+        return gzip.compress(first + b"\0" * (-len(first) % 4) + self._archive(), 1, mtime=0)
+
+    def _archive(self):
         raw = io.BytesIO()
         for number, path in enumerate(sorted(self._entries), start=1):
             _write_entry(raw, number, path, *self._entries[path])
         _write_entry(raw, 0, "TRAILER!!!", 0, b"", (0, 0))
-        return gzip.compress(raw.getvalue(), level, mtime=0)
+        return raw.getvalue()
 
 
 def _write_entry(out, number, path, mode, content, device):

@@ -127,7 +127,7 @@ def main():
     dom0 = Dom0(settings, f"{work}/net-{column.machine}", "bench", files=part_net.dom0_files(), options="norandmaps",
                 hypervisor_options=column.hypervisor_options)
     try:
-        part_net.start(dom0, a.backend, "norandmaps")
+        part_net.start(dom0, part_net.BACKENDS[a.backend], "norandmaps")
         packets, modules = run(dom0, a.what)
     finally:
         dom0.stop()

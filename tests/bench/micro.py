@@ -67,11 +67,9 @@ def ramdisk(script):
 
 def behind_domu(tree, name):
     """The path of a RAM disk: the domU's with the tree behind it."""
-    with open(f"{qemu.BUILD}/images/domu.img", "rb") as small:
-        content = small.read()
     path = f"{BUILT}/{name}"
     with open(path, "wb") as out:
-        out.write(content + b"\0" * (-len(content) % 4) + tree.pack(1))
+        out.write(tree.pack_behind(f"{qemu.BUILD}/images/domu.img"))
     return path
 
 

@@ -29,10 +29,8 @@ def kernel_and_disk(host):
                        check=True)
         tree.copy(program, f"/{name}", 0o755)
     tree.file("/native", NATIVE, 0o755)
-    with open(f"{qemu.BUILD}/images/domu.img", "rb") as small:
-        content = small.read()
     with open(disk, "wb") as out:
-        out.write(content + b"\0" * (-len(content) % 4) + tree.pack(1))
+        out.write(tree.pack_behind(f"{qemu.BUILD}/images/domu.img"))
     return qemu.kernel_image("patched"), disk
 
 

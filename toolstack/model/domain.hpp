@@ -52,7 +52,7 @@ struct Vif {
     std::optional<Rate> rate;
     std::optional<std::uint32_t> mtu;
     std::string ip;
-    Backend backend = Backend::Kernel;
+    Backend backend = Backend::User;
     std::string backend_type;
     std::string backend_domain;
 

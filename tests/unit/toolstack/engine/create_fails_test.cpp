@@ -20,7 +20,8 @@ model::Domain rich_guest(const World& world) {
     config.cpu_weight = 300;
     config.tsc_mode = model::TscMode::Native;
     config.disks.push_back(model::parse_disk("/dev/vg/c,raw,xvdb,ro", warnings));
-    config.vifs.push_back(model::parse_vif("mac=00:16:3e:00:00:02,vifname=web1,bridge=xenbr1", warnings));
+    config.vifs.push_back(
+        model::parse_vif("mac=00:16:3e:00:00:02,vifname=web1,bridge=xenbr1,backendtype=linux", warnings));
     return config;
 }
 

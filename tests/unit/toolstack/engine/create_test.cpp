@@ -29,7 +29,8 @@ struct CreateTest : testing::Test {
     }
     static model::Vif vif(const std::string& spec) {
         std::vector<std::string> warnings;
-        return model::parse_vif(spec, warnings);
+        const bool says = spec.find("backendtype=") != std::string::npos;
+        return model::parse_vif(says ? spec : spec + ",backendtype=linux", warnings);
     }
     std::string node(const std::string& path) const { return world.store->read(path).value_or("(absent)"); }
 };

@@ -34,7 +34,8 @@ struct DeviceTest : testing::Test {
     }
     static model::Vif vif(const std::string& spec) {
         std::vector<std::string> warnings;
-        return model::parse_vif(spec, warnings);
+        const bool says = spec.find("backendtype=") != std::string::npos;
+        return model::parse_vif(says ? spec : spec + ",backendtype=linux", warnings);
     }
     std::uint32_t attach(const model::Disk& asked) { return world.run(world.engine->attach_disk(domid, asked)); }
     std::uint32_t attach(const model::Vif& asked) { return world.run(world.engine->attach_vif(domid, asked)); }

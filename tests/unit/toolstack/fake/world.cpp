@@ -71,7 +71,7 @@ model::Domain World::guest(const std::string& name) const {
     config.ramdisk = "/boot/initrd";
     config.cmdline = "quiet";
     config.disks.push_back(model::parse_disk("/srv/a.img,raw,xvda,rw,backendtype=linux", warnings));
-    config.vifs.push_back(model::parse_vif("mac=00:16:3e:00:00:01", warnings));
+    config.vifs.push_back(model::parse_vif("mac=00:16:3e:00:00:01,backendtype=linux", warnings));
     return config;
 }
 

@@ -164,6 +164,8 @@ TEST(Disk, OnlyTargetIsTarget) {
 TEST(Vif, DefaultsAndRoundTrip) {
     EXPECT_EQ(vif("").bridge, "xenbr0");
     EXPECT_FALSE(vif("").mac);
+    EXPECT_EQ(vif("").backend, Backend::User);
+    EXPECT_EQ(vif("backendtype=linux").backend, Backend::Kernel);
     const Vif full = vif("mac=00:16:3e:0A:00:01,bridge=br1,vifname=v,mtu=1400,rate=10Mb/s");
     EXPECT_EQ(to_string(*full.mac), "00:16:3e:0a:00:01");
     EXPECT_EQ(vif(to_string(full)), full);
