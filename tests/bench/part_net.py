@@ -116,7 +116,8 @@ def small_down(dom0):
 
 
 def small_up(dom0):
-    dom0.ok("(/usr/lib/domus/load receive 8003 >/tmp/small 2>&1; mv /tmp/small /tmp/done) >/dev/null 2>&1 &")
+    # Not the shell's own child: one that ends while ash reads the next command's lines breaks that command off.
+    dom0.ok("((/usr/lib/domus/load receive 8003 >/tmp/small 2>&1; mv /tmp/small /tmp/done) >/dev/null 2>&1 &)")
     dom0.in_guest("bench", f"sleep 1; /bench/load send {DOM0} 8003 {PACKETS} 64", LIMIT)
     dom0.until("cat /tmp/done", 60)
     return packet_time(dom0.ok("cat /tmp/done; rm /tmp/done"))

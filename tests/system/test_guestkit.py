@@ -17,10 +17,11 @@ def test_the_kits_guests_as_domus(host):
         disk_is_read_written_and_flushed(dom0)
         if dom0.tool_name == "domus":
             disk_outlives_its_backend(dom0)
-        ping_is_answered(dom0, "")
-        if dom0.tool_name == "domus":
+            ping_is_answered(dom0, ",backendtype=linux")
             ping_is_answered(dom0, ",backendtype=domus")
             new_guest_boots_and_answers(dom0)
+        else:
+            ping_is_answered(dom0, "")
     finally:
         dom0.stop()
 

@@ -23,7 +23,7 @@ def test_info_counts_memory(dom0):
 @only(tools="domus")
 def test_json_of_every_reading_verb(dom0):
     dom0.guest("json", disk=[f"{dom0.disk('/tmp/json.disk', 4)},raw,xvda,rw,backendtype=linux"],
-               vif=["bridge=xenbr0"])
+               vif=["bridge=xenbr0,backendtype=linux"])
     domid = dom0.domid("json")
     domains = json.loads(dom0.tool("list --json"))["domains"]
     assert {d["name"]: d["domid"] for d in domains} == {"Domain-0": 0, "json": domid}, domains
