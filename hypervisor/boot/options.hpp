@@ -21,8 +21,8 @@ struct Options {
     bool fast_hypercall = true; // fast-hypercall=0: the frequent other hypercalls (fast_hypercall.S)
     u32 fast_tables = ~u32{0};  // fast-tables=BITS: which short ways page tables have (pv/table_ways.hpp)
     u32 unhook = unhook_after_default; // unhook=N: after N stray stores in a row (pv/unhooked.hpp); 0: never
-    std::optional<bool>
-        erms; // erms=0|1: guests are told of fast byte moves or not; without: as measured (pv/cpuid.cpp)
+    // erms=0|1: whether guests are told of fast byte moves; without it: as measured (pv/cpuid.cpp)
+    std::optional<bool> erms;
     bool noreboot = false;
     Level log_level = Level::Info;      // loglvl=
     Level guest_level = Level::Warning; // guest_loglvl=

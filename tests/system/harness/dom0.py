@@ -98,6 +98,14 @@ class Dom0:
     def tool(self, arguments, seconds=120):
         return self.ok(f"{self.tool_name} {arguments}", seconds)
 
+    def log(self):
+        """The lines of the hypervisor's log. They are marked on their way: run() takes them out of what a command prints."""
+        self.tool("dmesg >/tmp/hypervisor.log")
+        lines = self.ok("sed 's/^/> /' /tmp/hypervisor.log").splitlines()
+        if not lines:
+            raise Failure("the hypervisor's log is empty")
+        return lines
+
     def write(self, path, content):
         self.ok(f"cat >{path} <<'end-of-file'\n{content.rstrip()}\nend-of-file")
 
