@@ -124,6 +124,14 @@ struct CardOnTheBus : testing::Test {
         const auto result = co_await come_and_go(kit, times);
         error = result.error();
     }
+    // The same with a card made anew each time.
+    Task<void> run_new_ones(guest::Kit& kit, u32 times) {
+        while (visits < times && error == Err{}) {
+            received.clear();
+            co_await run(kit, 0);
+            ++visits;
+        }
+    }
     // What came over the bridge, without the tap's header.
     std::optional<Bytes> at_bridge() {
         const auto got = bridge.take();
@@ -334,6 +342,14 @@ TEST_F(CardOnTheBus, AFrontendComesBackManyTimes) {
         ASSERT_EQ(guest->kit().grants.lent(), 0u) << i;
         ASSERT_EQ(bus.grants().mapped(), 0u) << i;
     }
+}
+
+// The store allows a guest 128 watches: a card that is closed may keep none.
+TEST_F(CardOnTheBus, AFrontendThatIsClosedWatchesNothing) {
+    constexpr u32 times = 200;
+    guest->start(run_new_ones(guest->kit(), times));
+    ASSERT_TRUE(bus.until([&] { return visits == times; })) << visits << " " << static_cast<int>(error);
+    EXPECT_EQ(error, Err{}) << stage;
 }
 
 TEST_F(CardOnTheBus, TheGuestDiesUnderTraffic) {

@@ -2,6 +2,7 @@
 #include "frontend-drivers/guestkit/drivers/frontend.hpp"
 
 #include <algorithm>
+#include <utility>
 
 namespace domus::guest {
 
@@ -58,7 +59,11 @@ Task<Result<void>> Frontend::close() {
     co_await backend_leaves(XenbusStateConnected, XenbusStateConnected);
     CO_CHECK(co_await say(XenbusStateClosed));
     co_await backend_leaves(XenbusStateClosing, XenbusStateClosing); // some let go of the rings only now
-    co_return Result<void>();
+    if (!std::exchange(watched_, false))
+        co_return Result<void>();
+    const auto unwatched = co_await kit_.store.unwatch(watch_);
+    watch_.changed.notify(); // nothing will do that any more: whoever waits looks a last time
+    co_return unwatched;
 }
 
 Task<Result<void>> Frontend::say(u64 state) {

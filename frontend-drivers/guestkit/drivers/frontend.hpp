@@ -27,7 +27,8 @@ public:
     // Says Initialised, waits until the backend serves, says Connected. `ready`: a kind whose backends look at
     // Connected only (network cards) says that at once.
     Task<Result<void>> finish(u64 ready = XenbusStateInitialised);
-    // Closing, then Closed, each until the backend has followed. After that the rings' pages are the guest's again.
+    // Closing, then Closed, each until the backend has followed. After that the rings' pages are the guest's again, and
+    // nothing in the store is watched: the store lets a guest have only so many watches, so do it before destroying.
     Task<Result<void>> close();
 
     Task<Result<void>> write(std::string_view name, std::string_view value);
