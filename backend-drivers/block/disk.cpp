@@ -22,7 +22,7 @@ asio::awaitable<backend::Nodes> Disk::offer() {
     co_await open();
     const Medium medium = storage_->medium();
     backend::Nodes nodes{{"feature-flush-cache", "1"},
-                         {"feature-barrier", "0"},
+                         {"feature-barrier", "1"},
                          {"feature-persistent", "0"},
                          {"feature-domus-ordered", "1"},
                          {"feature-discard", medium.discard ? "1" : "0"},

@@ -2,6 +2,7 @@
 #include "backend-drivers/block/queue.hpp"
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
 #include <cstdlib>
 #include <new>
@@ -13,6 +14,12 @@
 #include "hypervisor/client/error.hpp"
 
 namespace domus::block {
+namespace {
+
+/// What a barrier does; an empty one only the last.
+constexpr std::array barrier_steps{Kind::Flush, Kind::Write, Kind::Flush};
+
+} // namespace
 
 /// A request on its way, with the pages for its data. Kept and used again.
 struct Queue::Job final : Io {
@@ -40,6 +47,7 @@ struct Queue::Job final : Io {
     Request request;
     std::int16_t status = BLKIF_RSP_OKAY;
     bool finished = false;
+    std::size_t steps = 0; ///< of a barrier: how many were begun
     std::shared_ptr<Queue> queue; ///< while the medium works on it
     std::uint8_t* buffer = nullptr;
     std::size_t capacity = 0;
@@ -111,6 +119,10 @@ void Queue::accept(Ring& ring) {
     }
     job->finished = false;
     job->status = parse(job->slot, job->request);
+    if (job->request.barrier) {
+        barrier_ = job.get();
+        job->steps = job->request.kind == Kind::Flush ? barrier_steps.size() - 1 : 0;
+    }
     counts_.ring.note(ring);
     batch_.push_back(job.get());
     flight_.push_back(std::move(job));
@@ -131,8 +143,22 @@ void Queue::end_batch(Ring& ring) {
     }
     copy_in();
     for (Job* job : std::exchange(batch_, {})) {
-        run(*job);
+        if (job != barrier_ || job->status != BLKIF_RSP_OKAY) {
+            run(*job);
+        }
     }
+    storage_->submit();
+    go_on_with_barrier();
+}
+
+/// The barrier's next step, if nothing is under way any more. After each, finish() comes here again.
+void Queue::go_on_with_barrier() {
+    if (barrier_ == nullptr || barrier_->finished || running_ != 0) {
+        return;
+    }
+    ++running_;
+    barrier_->queue = shared_from_this();
+    start(*barrier_, barrier_steps[barrier_->steps++]);
     storage_->submit();
 }
 
@@ -173,7 +199,8 @@ void Queue::collect_in(bool in_place) {
         const bool data = request.kind == Kind::Read || request.kind == Kind::Write;
         job->place = nullptr;
         if (job->status == BLKIF_RSP_OKAY && data) {
-            job->place = in_place ? storage_->bytes(request.offset, request.length) : nullptr;
+            const bool at_once = in_place && !request.barrier;
+            job->place = at_once ? storage_->bytes(request.offset, request.length) : nullptr;
             if (job->place == nullptr) {
                 job->need(request.length);
             }
@@ -224,7 +251,11 @@ void Queue::run(Job& job) {
         job.done(0);
         return;
     }
-    job.kind = job.request.kind;
+    start(job, job.request.kind);
+}
+
+void Queue::start(Job& job, Kind kind) {
+    job.kind = kind;
     job.offset = job.request.offset;
     job.length = job.request.length;
     job.data = job.buffer;
@@ -233,7 +264,7 @@ void Queue::run(Job& job) {
 
 /// Answers of one turn of the io_context are given together.
 void Queue::completed(Job& job) {
-    job.finished = true;
+    job.finished = &job != barrier_ || job.status != BLKIF_RSP_OKAY || job.steps == barrier_steps.size();
     if (--running_ == 0) {
         idle_.notify();
     }
@@ -253,6 +284,7 @@ void Queue::finish() {
     try {
         copy_out();
         answer();
+        go_on_with_barrier();
     } catch (const std::exception& error) {
         device_.fail(error.what());
     }
@@ -299,6 +331,9 @@ void Queue::answer() {
         journal_->answering(number_, ring_.produced(), job->slot);
         ring_.put(response);
         notify |= ring_.publish(); // each by itself: the journal has room for one
+        if (job.get() == barrier_) {
+            barrier_ = nullptr;
+        }
         count(*job);
         spare_.push_back(std::move(job));
     }
@@ -321,6 +356,7 @@ void Queue::count(const Job& job) {
     } else if (request.kind == Kind::Write) {
         counts_.writes.add();
         counts_.written_bytes.add(request.length);
+        counts_.flushes.add(request.barrier ? 1 : 0);
     } else {
         (request.kind == Kind::Flush ? counts_.flushes : counts_.discards).add();
     }

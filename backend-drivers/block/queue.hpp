@@ -1,6 +1,7 @@
 // One ring of a disk: takes requests, moves their data by grant copy, a batch at a time, and answers in order.
 // Owner: Disk, shared with the operations under way. No lock, one io_context.
 // Data is copied into pages of this process, so that the guest cannot change or take away what the medium works on.
+// A barrier is a flush, its write and another flush, begun when nothing else is under way in its ring.
 // In order: then rsp_prod alone tells a new process which requests are still to be served (docs/block.md).
 #pragma once
 
@@ -51,7 +52,7 @@ public:
     asio::awaitable<void> drained();
 
     // For serve_ring().
-    bool room() const { return flight_.size() < most_in_flight; }
+    bool room() const { return flight_.size() < most_in_flight && barrier_ == nullptr; }
     backend::Signal& freed() { return freed_; }
     void accept(Ring& ring);
     void end_batch(Ring& ring);
@@ -62,6 +63,8 @@ private:
     void copy_in();
     void collect_in(bool in_place);
     void run(Job& job);
+    void start(Job& job, Kind kind);
+    void go_on_with_barrier();
     void completed(Job& job);
     void finish();
     void copy_out();
@@ -90,6 +93,7 @@ private:
     std::vector<Job*> batch_, reads_done_;
     std::vector<client::GrantCopy> pieces_;
     std::vector<Job*> piece_jobs_; ///< whose piece each is
+    Job* barrier_ = nullptr;       ///< the last one taken, until it is answered: nothing more is taken meanwhile
     std::size_t running_ = 0;
     bool open_ = true, finish_posted_ = false;
 };

@@ -8,7 +8,7 @@ namespace {
 
 constexpr std::uint64_t most_sectors = UINT64_MAX / sector_size;
 
-std::int16_t kind_of(std::uint8_t operation, Kind& kind) {
+std::int16_t kind_of(std::uint8_t operation, std::uint8_t segments, Kind& kind) {
     switch (operation) {
     case BLKIF_OP_READ:
         kind = Kind::Read;
@@ -19,7 +19,10 @@ std::int16_t kind_of(std::uint8_t operation, Kind& kind) {
     case BLKIF_OP_FLUSH_DISKCACHE:
         kind = Kind::Flush;
         return BLKIF_RSP_OKAY;
-    default: // BLKIF_OP_WRITE_BARRIER too, which is not offered
+    case BLKIF_OP_WRITE_BARRIER: // may be empty
+        kind = segments == 0 ? Kind::Flush : Kind::Write;
+        return BLKIF_RSP_OKAY;
+    default:
         return BLKIF_RSP_EOPNOTSUPP;
     }
 }
@@ -72,6 +75,7 @@ std::int16_t parse(const blkif_request_t& slot, Request& out) {
     out.operation = slot.operation;
     out.offset = out.length = 0;
     out.indirect_count = out.segment_count = 0;
+    out.barrier = slot.operation == BLKIF_OP_WRITE_BARRIER;
     if (slot.operation == BLKIF_OP_INDIRECT) {
         return parse_indirect(as<blkif_request_indirect_t>(slot), out);
     }
@@ -79,7 +83,7 @@ std::int16_t parse(const blkif_request_t& slot, Request& out) {
         return parse_discard(as<blkif_request_discard_t>(slot), out);
     }
     out.id = slot.id;
-    if (const auto status = kind_of(slot.operation, out.kind); status != BLKIF_RSP_OKAY) {
+    if (const auto status = kind_of(slot.operation, slot.nr_segments, out.kind); status != BLKIF_RSP_OKAY) {
         return status;
     }
     const bool empty = slot.nr_segments == 0;

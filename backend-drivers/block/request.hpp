@@ -30,6 +30,7 @@ struct Request {
     std::uint8_t operation = 0; ///< for the response; of an indirect request, what it does
     std::uint64_t id = 0;       ///< the guest's own
     Kind kind = Kind::Read;
+    bool barrier = false;     ///< a write (without data: a flush) that all earlier ones precede, and no later one
     std::uint64_t offset = 0; ///< bytes
     std::uint64_t length = 0; ///< bytes: of the segments, or to discard
     std::uint32_t indirect_reference = 0;

@@ -7,7 +7,7 @@ namespace {
 TEST_F(DiskTest, OffersWhatItCan) {
     offer();
     EXPECT_EQ(store.read(id.path() + "/feature-flush-cache"), "1");
-    EXPECT_EQ(store.read(id.path() + "/feature-barrier"), "0");
+    EXPECT_EQ(store.read(id.path() + "/feature-barrier"), "1");
     EXPECT_EQ(store.read(id.path() + "/feature-discard"), "1");
     EXPECT_EQ(store.read(id.path() + "/feature-domus-ordered"), "1");
     EXPECT_EQ(store.read(id.path() + "/feature-max-indirect-segments"), "64");
@@ -144,6 +144,74 @@ TEST_F(DiskTest, AnswersAreInTheRingsOrder) {
     }
 }
 
+// What came before is done and flushed, then the write, then it is flushed; what came later waits for all of it.
+TEST_F(DiskTest, ABarrierStandsBetweenWrites) {
+    connect();
+    medium().hold = true;
+    push(request(BLKIF_OP_WRITE, 0, data, 1));
+    push(request(BLKIF_OP_WRITE, 8, data, 2));
+    push(request(BLKIF_OP_WRITE_BARRIER, 16, data, 3));
+    push(request(BLKIF_OP_WRITE, 24, data, 4));
+    notify();
+    const auto under_way = [&] { return std::pair(medium().held.at(0)->kind, medium().held.at(0)->offset / 512); };
+    ASSERT_EQ(medium().held.size(), 2u);
+    medium().release(1);
+    settle();
+    ASSERT_EQ(medium().held.size(), 1u) << "the first write is still under way";
+    const std::pair<Kind, std::uint64_t> steps[] = {{Kind::Flush, 16}, {Kind::Write, 16}, {Kind::Flush, 16}};
+    for (const auto& step : steps) {
+        medium().release(0);
+        settle();
+        ASSERT_EQ(medium().held.size(), 1u);
+        EXPECT_EQ(under_way(), step);
+        EXPECT_EQ(ring().rsp_prod, 2u);
+    }
+    medium().release(0);
+    settle();
+    EXPECT_EQ(ring().rsp_prod, 3u);
+    EXPECT_EQ(response(2).operation, BLKIF_OP_WRITE_BARRIER);
+    ASSERT_EQ(medium().held.size(), 1u);
+    EXPECT_EQ(under_way(), std::pair(Kind::Write, std::uint64_t{24}));
+}
+
+TEST_F(DiskTest, BarriersOfEverySort) {
+    connect();
+    fill(data, 5);
+    EXPECT_EQ(ask(request(BLKIF_OP_WRITE_BARRIER, 0, data, 1)), BLKIF_RSP_OKAY);
+    EXPECT_EQ(medium().bytes[0], 5);
+    EXPECT_EQ(medium().flushes, 2u);
+    auto empty = request(BLKIF_OP_WRITE_BARRIER, 0, 0, 2);
+    empty.nr_segments = 0;
+    EXPECT_EQ(ask(empty), BLKIF_RSP_OKAY);
+    EXPECT_EQ(medium().flushes, 3u);
+    medium().in_place = true;
+    fill(data, 6);
+    EXPECT_EQ(ask(request(BLKIF_OP_WRITE_BARRIER, 0, data, 3)), BLKIF_RSP_OKAY);
+    EXPECT_EQ(medium().bytes[0], 6);
+    EXPECT_EQ(medium().flushes, 5u);
+    medium().error = EIO;
+    EXPECT_EQ(ask(request(BLKIF_OP_WRITE_BARRIER, 0, data, 4)), BLKIF_RSP_ERROR);
+    EXPECT_EQ(ask(empty), BLKIF_RSP_ERROR);
+    medium().error = 0;
+    EXPECT_EQ(ask(request(BLKIF_OP_WRITE, 0, data, 5)), BLKIF_RSP_OKAY) << "the ring goes on";
+}
+
+// Its writes must not land in the frontend's next life: what is not begun when the frontend goes never begins.
+TEST_F(DiskTest, ABarrierOfAFrontendThatGoesIsNotBegun) {
+    connect();
+    medium().hold = true;
+    push(request(BLKIF_OP_WRITE, 0, data, 1));
+    push(request(BLKIF_OP_WRITE_BARRIER, 16, data, 2));
+    notify();
+    ASSERT_EQ(medium().held.size(), 1u);
+    frontend(State::Closed);
+    settle();
+    medium().release(0);
+    settle();
+    EXPECT_TRUE(medium().held.empty());
+    EXPECT_TRUE(becomes(State::Closed));
+}
+
 TEST_F(DiskTest, FourQueuesOfFourPages) {
     offer();
     store.write(front + "/multi-queue-num-queues", "4");
@@ -184,7 +252,9 @@ TEST_F(DiskTest, BadRequestsCostOnlyThemselves) {
     EXPECT_EQ(ask(request(BLKIF_OP_WRITE, 0, 3999, 1)), BLKIF_RSP_ERROR);
     grants->grant(50, false);
     EXPECT_EQ(ask(request(BLKIF_OP_READ, 0, 50, 1)), BLKIF_RSP_ERROR) << "granted for reading only";
-    EXPECT_EQ(ask(request(BLKIF_OP_WRITE_BARRIER, 0, data, 1)), BLKIF_RSP_EOPNOTSUPP);
+    EXPECT_EQ(ask(request(BLKIF_OP_WRITE_BARRIER, 2048, data, 1)), BLKIF_RSP_ERROR);
+    EXPECT_EQ(ask(request(BLKIF_OP_WRITE_BARRIER, 0, 3999, 1)), BLKIF_RSP_ERROR);
+    EXPECT_EQ(ask(request(BLKIF_OP_RESERVED_1, 0, data, 1)), BLKIF_RSP_EOPNOTSUPP);
     EXPECT_EQ(ask(indirect(BLKIF_OP_WRITE, 65, 0, 1)), BLKIF_RSP_ERROR);
     std::memset(grants->page(list_page), 0xff, page_size);
     EXPECT_EQ(ask(indirect(BLKIF_OP_WRITE, 64, 0, 1)), BLKIF_RSP_ERROR);

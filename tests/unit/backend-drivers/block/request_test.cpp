@@ -52,11 +52,17 @@ TEST(BlockRequest, NumbersOfSegments) {
     EXPECT_EQ(judge(slot), BLKIF_RSP_OKAY);
     slot.operation = BLKIF_OP_FLUSH_DISKCACHE;
     EXPECT_EQ(judge(slot), BLKIF_RSP_ERROR) << "a flush has no data";
+    slot.operation = BLKIF_OP_WRITE_BARRIER;
+    EXPECT_EQ(judge(slot), BLKIF_RSP_OKAY);
+    slot.nr_segments = 0;
+    EXPECT_EQ(judge(slot), BLKIF_RSP_OKAY) << "a barrier need have none";
+    slot.nr_segments = 12;
+    EXPECT_EQ(judge(slot), BLKIF_RSP_ERROR);
 }
 
 TEST(BlockRequest, UnknownOperationsAreNotSupported) {
     auto slot = read_of(0, 0, 0);
-    for (const unsigned operation : {2U, 4U, 7U, 255U}) {
+    for (const unsigned operation : {4U, 7U, 255U}) {
         slot.operation = static_cast<std::uint8_t>(operation);
         EXPECT_EQ(judge(slot), BLKIF_RSP_EOPNOTSUPP) << operation;
     }
