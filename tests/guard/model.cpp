@@ -48,6 +48,13 @@ void Model::fail(std::string what) {
     broken_.push_back(std::move(what));
 }
 
+void Model::dies(u32 party) {
+    parties[party] = nullptr;
+    std::erase_if(shared, [&](const auto& frame) { return frame.second == party; });
+    for (u32 frame : stale_list_) // what CPUs hold of it is of use to nobody, but the frames are still reached
+        stale_[frame].writers[party] = 0;
+}
+
 u16 Model::owner_of(u64 frame) const {
     const Domain* owner = m().infos[frame].owner.load();
     return owner ? owner->id.n : nobody;
@@ -209,6 +216,8 @@ void Model::note_stale(u64 frame, u8 party, bool as_table) {
     const u8 mask = static_cast<u8>(cpus_of(party));
     Stale& s = stale_[frame];
     (as_table ? s.table_on : s.writable_on) |= mask;
+    if (!as_table)
+        s.writers[party] |= mask;
     if (mask != 0 && !s.listed) {
         s.listed = true;
         s.owner = owner_of(frame);
@@ -253,6 +262,8 @@ void Model::flushed(arch::CpuMask mask) {
         Stale& s = stale_[frame];
         s.writable_on &= kept;
         s.table_on &= kept;
+        for (u8& cpus : s.writers)
+            cpus &= kept;
         s.listed = s.writable_on != 0 || s.table_on != 0;
         return !s.listed;
     });
@@ -317,6 +328,29 @@ void Model::check_segments() {
     }
 }
 
+// The hypervisor writes there whatever a guest makes of the frame.
+void Model::check_shared() {
+    for (const auto& [frame, party] : shared) {
+        if (m().infos[frame].owner.load(std::memory_order_relaxed) != parties[party])
+            fail(name(frame) + " belongs to the grant table of a domain that does not own it");
+        if (level_[frame] != 0 || is_segments(frame))
+            fail(name(frame) + " belongs to a grant table, and is a page table or descriptor table in force");
+    }
+}
+
+// A foreign frame: whoever was told that its mapping is gone has no translation left that can write there.
+void Model::check_withdrawn(u32 frame, const Domain* owner) {
+    for (u32 p = 0; p < most_parties; ++p) {
+        const Domain* writer = parties[p];
+        if (stale_[frame].writers[p] == 0 || !writer || writer == owner || writer->privileged)
+            continue;
+        const auto granted = rights.find({writer->id.n, frame});
+        if (granted == rights.end() || granted->second.write == 0)
+            fail("d" + std::to_string(writer->id.n) + " has no grant of " + name(frame) +
+                 " any more, and a translation that was not flushed can write to it");
+    }
+}
+
 void Model::check_stale() {
     for (u32 frame : stale_list_) {
         const Stale& s = stale_[frame];
@@ -327,6 +361,8 @@ void Model::check_stale() {
             fail(name(frame) + " changed hands with translations that were not flushed");
         if (s.writable_on == 0)
             continue;
+        if (owner)
+            check_withdrawn(frame, owner);
         if (level_[frame] != 0)
             fail(name(frame) + " is a page table in force, and a stale translation can write to it");
         if (s.table_on != 0)
@@ -350,6 +386,7 @@ void Model::check() {
     for (const Leaf& leaf : leaves_)
         check_leaf(leaf);
     check_grants();
+    check_shared();
     check_stale();
 }
 

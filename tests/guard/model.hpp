@@ -33,9 +33,11 @@ public:
     std::array<Domain*, most_parties> parties{};
     bool superpages = true;                       // tables in force may have them
     std::map<std::pair<u16, u64>, Rights> rights; // {domain, frame}
+    std::map<u64, u8> shared; // frames that the hypervisor writes to as a party's grant table, as the party was told
 
-    void check();  // after every step
-    void counts(); // now and then: everything that counts, and free frames
+    void dies(u32 party); // it never runs again
+    void check();         // after every step
+    void counts();        // now and then: everything that counts, and free frames
     void fail(std::string);
     const std::vector<std::string>& broken() const { return broken_; }
 
@@ -63,8 +65,9 @@ private:
         bool writable;
     };
     struct Stale {
-        u8 writable_on = 0, table_on = 0; // CPUs
-        u16 owner = 0;                    // whose frame it was then
+        u8 writable_on = 0, table_on = 0;       // CPUs
+        std::array<u8, most_parties> writers{}; // of writable_on, by whose tables allowed it
+        u16 owner = 0;                          // whose frame it was then
         bool listed = false;
     };
 
@@ -83,7 +86,9 @@ private:
     void check_leaf(const Leaf&);
     void check_grants();
     void check_segments();
+    void check_shared();
     void check_stale();
+    void check_withdrawn(u32 frame, const Domain* owner);
     bool is_segments(u64 frame) const { return segments_[frame] == step_; }
     u16 owner_of(u64 frame) const;
 

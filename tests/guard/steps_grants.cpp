@@ -6,8 +6,7 @@
 namespace domus::guard {
 namespace {
 
-constexpr u32 first_ref = 8, refs = 16, most_ops = 3;
-constexpr i16 unanswered = 0x7777, noted = 0x7778;
+constexpr u32 most_ops = 3;
 constexpr u64 list_offset = 0x4000;
 
 } // namespace
@@ -33,10 +32,16 @@ void World::write_grant_entry(Choices& c) {
     auto* entries = reinterpret_cast<grant_entry_v1_t*>(m_.frame(me().grant_frame));
     constexpr u16 flags[] = {GTF_permit_access, GTF_permit_access, GTF_permit_access | GTF_readonly, 0};
     const Slot& other = slots_[other_slot(c)];
-    grant_entry_v1_t& entry = entries[first_ref + c.pick(refs)];
-    entry.flags = static_cast<u16>(c.of(flags, std::size(flags)) | (entry.flags & (GTF_reading | GTF_writing)));
-    entry.domid = other.domain ? other.domain->id.n : 0;
-    entry.frame = static_cast<u32>(any_frame(c).n);
+    const u32 ref = first_ref + static_cast<u32>(c.pick(refs));
+    const u16 chosen = c.of(flags, std::size(flags));
+    const u16 domid = other.domain ? other.domain->id.n : u16{0};
+    const u64 frame = any_frame(c).n;
+    if (me().version == 2)
+        return store_grant_v2(c, ref, chosen, domid, frame);
+    grant_entry_v1_t& entry = entries[ref];
+    entry.flags = static_cast<u16>(chosen | (entry.flags & (GTF_reading | GTF_writing)));
+    entry.domid = domid;
+    entry.frame = static_cast<u32>(frame);
 }
 
 // An old list must not be read as a new one.
@@ -79,57 +84,26 @@ u32 World::fill_grants(Choices& c) {
     return count;
 }
 
-void World::unmap_grant(Choices& c) {
-    if (me().handles.empty())
-        return;
-    const u32 handle = c.one_in(10) ? static_cast<u32>(c.pick(64)) : me().handles[c.pick(me().handles.size())];
-    const auto held = held_.find({slot_, handle});
-    const u64 address = held != held_.end() && !c.one_in(5) ? held->second.address : any_address(c).n;
-    const u64 at = area() + list_offset + 0x1000;
-    u64 host = address, device = 0;
-    i16 status = 0;
-    if (c.one_in(3)) {
-        gnttab_unmap_and_replace_t op{host, c.one_in(3) ? 0 : any_address(c).n, handle, unanswered};
-        m_.put(op, at);
-        call(__HYPERVISOR_grant_table_op, {GNTTABOP_unmap_and_replace, at, 1});
-        status = m_.get<gnttab_unmap_and_replace_t>(at).status;
-    } else {
-        host = c.one_in(8) ? 0 : address;
-        if (held != held_.end() && (held->second.flags & GNTMAP_device_map) != 0 && !c.one_in(4))
-            device = held->second.frame << page_shift;
-        gnttab_unmap_grant_ref_t op{};
-        op.host_addr = host;
-        op.dev_bus_addr = device;
-        op.handle = handle;
-        op.status = unanswered;
-        m_.put(op, at);
-        call(__HYPERVISOR_grant_table_op, {GNTTABOP_unmap_grant_ref, at, 1});
-        status = m_.get<gnttab_unmap_grant_ref_t>(at).status;
-    }
-    if (held != held_.end() && status == GNTST_okay)
-        note_unmapped(held, host != 0, device != 0);
+void World::note_maps() {
+    for (u32 i = 0; i < most_ops; ++i)
+        note_mapped(grant_list() + i * sizeof(gnttab_map_grant_ref_t));
 }
 
-// What was undone of a mapping, which may be of two kinds. An address of 0 names no entry.
-void World::note_unmapped(std::map<std::pair<u32, u32>, Held>::iterator held, bool host, bool device) {
-    u32& flags = held->second.flags;
-    if (host && (flags & GNTMAP_host_map) != 0) {
-        Rights& rights = model_.rights[{domain().id.n, held->second.frame}];
-        --rights.any;
-        rights.write -= (flags & GNTMAP_readonly) == 0;
-        flags &= ~u32{GNTMAP_host_map};
-    }
-    if (device)
-        flags &= ~u32{GNTMAP_device_map};
-    if ((flags & (GNTMAP_host_map | GNTMAP_device_map)) == 0)
-        held_.erase(held);
+u32 World::slot_of(u16 domid) const {
+    u32 slot = 0;
+    while (slot < slots && !(slots_[slot].domain && slots_[slot].domain->id.n == domid))
+        ++slot;
+    return slot;
 }
 
-void World::note_grants(u32 command) {
-    if (command == GNTTABOP_map_grant_ref) {
-        for (u32 i = 0; i < most_ops; ++i)
-            note_mapped(area() + list_offset + i * sizeof(gnttab_map_grant_ref_t));
+// The frame is decided by the first use; the entry may say something else by now. A use in force is one that some
+// handle stands for; those of a domain that dies go before it does.
+u64 World::frame_in_use(u32 granter, u32 ref) const {
+    for (const auto& [key, held] : held_) {
+        if (held.granter == granter && held.ref == ref && !slots_[key.first].dying)
+            return held.frame;
     }
+    return 0;
 }
 
 void World::note_mapped(u64 at) {
@@ -138,24 +112,18 @@ void World::note_mapped(u64 at) {
         return;
     op.status = noted;
     m_.put(op, at);
-    u32 granter = 0;
-    while (granter < slots && !(slots_[granter].domain && slots_[granter].domain->id.n == op.dom))
-        ++granter;
+    const u32 granter = slot_of(op.dom);
     if (granter == slots || op.ref < first_ref || op.ref >= first_ref + refs)
         return model_.fail("a grant was mapped that nobody made");
-    // The frame is decided by the first use; the entry may say something else by now. A use in force is one that some
-    // handle stands for; those of a domain that dies go before it does.
-    u64 frame = 0;
-    for (const auto& [key, held] : held_) {
-        if (held.granter == granter && held.ref == op.ref && !slots_[key.first].dying)
-            frame = held.frame;
-    }
-    const auto& entry = reinterpret_cast<const grant_entry_v1_t*>(m_.frame(slots_[granter].grant_frame))[op.ref];
+    const GrantEntry entry = grant_entry(granter, op.ref);
+    u64 frame = frame_in_use(granter, op.ref);
+    // Later calls of a multicall may have written to the caller's own table.
+    const bool may_differ = granter == slot_ && me().pending[vcpu_].number == __HYPERVISOR_multicall;
+    if (!may_differ &&
+        (!entry.allows(domain().id.n, (op.flags & GNTMAP_readonly) == 0) || (frame == 0 && entry.is_part())))
+        model_.fail("a grant was mapped that its granter's entry does not allow");
     if (frame == 0)
         frame = entry.frame;
-    if (entry.domid != domain().id.n || (entry.flags & GTF_type_mask) != GTF_permit_access ||
-        ((op.flags & GNTMAP_readonly) == 0 && (entry.flags & GTF_readonly) != 0))
-        model_.fail("a grant was mapped that its granter's entry does not allow");
     held_[{slot_, op.handle}] = {granter, op.ref, op.flags, frame, op.host_addr};
     me().handles.push_back(op.handle);
     if ((op.flags & GNTMAP_host_map) == 0)
@@ -163,6 +131,21 @@ void World::note_mapped(u64 at) {
     Rights& rights = model_.rights[{domain().id.n, frame}];
     ++rights.any;
     rights.write += (op.flags & GNTMAP_readonly) == 0;
+}
+
+// As its entry stands before the copy, which may change it.
+bool World::may_copy(const gnttab_copy::gnttab_copy_ptr& side, u32 length, bool writing) {
+    const u32 granter = slot_of(side.domid);
+    if (granter == slots)
+        return false;
+    const GrantEntry entry = grant_entry(granter, side.u.ref);
+    if (!entry.allows(domain().id.n, writing))
+        return false;
+    for (const auto& [key, held] : held_) {
+        if (held.granter == granter && held.ref == side.u.ref)
+            return true; // in use (or by a domain that dies, perhaps): mapped, so it was the whole page then
+    }
+    return side.offset >= entry.start && side.offset + length <= entry.start + entry.length;
 }
 
 void World::copy_grant(Choices& c) {
@@ -182,8 +165,13 @@ void World::copy_grant(Choices& c) {
         op.dest.u.gmfn = any_frame(c).n;
     op.len = static_cast<u16>(8 * c.pick(513));
     op.dest.offset = static_cast<u16>(8 * c.pick(4));
+    op.status = unanswered;
+    const bool from = (op.flags & GNTCOPY_source_gref) == 0 || may_copy(op.source, op.len, false);
+    const bool to = (op.flags & GNTCOPY_dest_gref) == 0 || may_copy(op.dest, op.len, true);
     m_.put(op, area() + 0x6000);
     call(__HYPERVISOR_grant_table_op, {GNTTABOP_copy, area() + 0x6000, 1});
+    if (m_.get<gnttab_copy_t>(area() + 0x6000).status == GNTST_okay && !(from && to))
+        model_.fail("a grant was copied that its granter's entry does not allow");
 }
 
 } // namespace domus::guard

@@ -88,8 +88,16 @@ void World::va_mapping(Choices& c) {
 }
 
 void World::multicall(Choices& c) {
+    multicall_of(c, false);
+}
+
+void World::multicall_with_unmaps(Choices& c) {
+    multicall_of(c, true);
+}
+
+void World::multicall_of(Choices& c, bool unmaps) {
     const u32 count = 1 + static_cast<u32>(c.pick(4));
-    bool maps = false; // grants: one list, so once
+    bool maps = false; // grants: one list of each kind, so once
     forget_grant_list();
     for (u32 i = 0; i < count; ++i) {
         multicall_entry_t entry{};
@@ -97,7 +105,15 @@ void World::multicall(Choices& c) {
         entry.args[0] = at;
         entry.args[2] = area() + 0x8000 + i * 8;
         entry.args[3] = c.one_in(8) ? any_domid(c) : u64{DOMID_SELF};
-        switch (c.pick(maps ? 3 : 4)) {
+        u64 kind = c.pick(maps ? 3 : 4);
+        if (unmaps && c.one_in(2) && unmaps_in_multicall(c, entry)) {
+            me().unmaps[vcpu_].before_maps = !maps;
+            unmaps = false;
+            kind = 4;
+        }
+        switch (kind) {
+        case 4:
+            break;
         case 3:
             maps = true;
             entry.op = __HYPERVISOR_grant_table_op;

@@ -145,6 +145,7 @@ void World::create(u32 slot) {
     s.grant_frame = d.grants.frame_for_guest(0, false).value();
     d.life = Life::Alive;
     model_.parties[slot] = &d;
+    model_.shared[s.grant_frame.n] = static_cast<u8>(slot);
     for (u32 i = 0; i < vcpus_each; ++i) {
         act_as(slot, i);
         mmuext_op_t ops[2] = {};
@@ -170,7 +171,7 @@ void World::idle_cpus_of(const Domain& d) {
 // Begin to destroy it, or go on.
 void World::destroy(u32 slot) {
     Slot& s = slots_[slot];
-    model_.parties[slot] = nullptr;
+    model_.dies(slot);
     s.dying = true;
     idle_cpus_of(*s.domain);
     m_.turn(0);
@@ -213,10 +214,7 @@ i64 World::go_on() {
                      static_cast<unsigned long long>(p.args[1]), static_cast<unsigned long long>(p.args[2]),
                      static_cast<unsigned long long>(p.args[3]),
                      static_cast<long long>(result ? result.value() : -static_cast<i64>(result.error())));
-    if (p.number == __HYPERVISOR_grant_table_op)
-        note_grants(static_cast<u32>(p.args[0]));
-    if (p.number == __HYPERVISOR_multicall) // one of its calls may be that, and its answers lie in the same place
-        note_grants(GNTTABOP_map_grant_ref);
+    note_grants(p);
     if (!result && result.error() == Err::Restart) {
         p.args = call.args;
         return waiting;
@@ -253,6 +251,10 @@ bool World::run(const Step& step) {
             go_on();
         else if (step.preempt % 16 == 15) // by a byte of its own, so that kept sequences mean what they did
             others(choices);
+        else if (step.preempt % 16 == 7)
+            grant_tables(choices);
+        else if (step.preempt % 16 == 12)
+            multicall_with_unmaps(choices);
         else if (step.preempt % 8 == 3)
             superpages(choices);
         else

@@ -19,9 +19,15 @@ inline constexpr u32 slots = 4, vcpus_each = 2, controller_slot = slots;
 inline constexpr u32 counts_every = 64;
 inline constexpr u64 first_frames = 40; // a new domain's
 
-struct Grantable {
+// What a granter's shared entry says, in either version of the table.
+struct GrantEntry {
+    u16 flags = 0, domid = 0;
     u64 frame = 0;
-    u32 uses = 0;
+    u32 start = 0, length = page_size; // the part that is granted
+    bool allows(u16 user, bool writing) const {
+        return (flags & GTF_type_mask) == GTF_permit_access && domid == user && !(writing && (flags & GTF_readonly));
+    }
+    bool is_part() const { return start != 0 || length != page_size; }
 };
 
 class World {
@@ -41,14 +47,26 @@ private:
         u32 number = 0;
         std::array<u64, 6> args{};
     };
+    // The unmaps that a vcpu asked for last, in one list of one kind.
+    struct Unmap {
+        u64 host, device;
+        u32 handle;
+        bool noted = false;
+    };
+    struct UnmapList {
+        bool replaces = false;
+        bool before_maps = false; // in a multicall that has maps too
+        std::vector<Unmap> asked;
+    };
     struct Slot {
         DomainRef domain;
         bool dying = false;
         Mfn grant_frame{};
         Mfn block{}; // 1024 frames, aligned: room for two superpages; 0: it has none
         std::array<Pending, vcpus_each> pending;
-        std::vector<u32> handles;           // grant mappings it holds, or held
-        std::array<Grantable, 64> active{}; // its grants in use, by reference
+        std::vector<u32> handles; // grant mappings it holds, or held
+        u32 version = 1;          // of its grant table, as it was answered
+        std::array<UnmapList, vcpus_each> unmaps;
     };
     struct Held { // what a handle stands for
         u32 granter, ref, flags;
@@ -90,6 +108,8 @@ private:
     void ext_list(Choices&);
     void va_mapping(Choices&);
     void multicall(Choices&);
+    void multicall_with_unmaps(Choices&);
+    void multicall_of(Choices&, bool unmaps);
     void extension_op(Choices&);
     void descriptors(Choices&);
     void withdraw(Choices&, Mfn, bool whole);
@@ -103,17 +123,39 @@ private:
     void grow_grants(Choices&);
 
     // --- steps_grants.cpp
+    static constexpr u32 first_ref = 8, refs = 16; // of a table that are used here: those below are reserved
+    static constexpr i16 unanswered = 0x7777, noted = 0x7778;
     void grant(Choices&);
     void write_grant_entry(Choices&);
     void map_grant(Choices&);
     u32 fill_grants(Choices&);
     void forget_grant_list();
     u64 grant_list() const;
-    void unmap_grant(Choices&);
     void copy_grant(Choices&);
-    void note_grants(u32 command);
+    void note_maps();
     void note_mapped(u64 at);
-    void note_unmapped(std::map<std::pair<u32, u32>, Held>::iterator, bool host, bool device);
+    u64 frame_in_use(u32 granter, u32 ref) const; // by a mapping of a domain that lives; 0: by none
+    u32 slot_of(u16 domid) const;                 // slots: nobody's
+    bool may_copy(const gnttab_copy::gnttab_copy_ptr&, u32 length, bool writing);
+
+    // --- steps_unmaps.cpp
+    void unmap_grant(Choices&);
+    u32 fill_unmaps(Choices&, u32 count); // answers which operation they are for
+    bool unmaps_in_multicall(Choices&, multicall_entry_t&);
+    u64 unmap_list() const;
+    void note_grants(const Pending&);
+    void note_unmaps();
+    void note_unmapped(const Unmap&);
+
+    // --- steps_versions.cpp
+    void grant_tables(Choices&);
+    void set_version(Choices&);
+    void list_status_frames(Choices&);
+    void acquire_frames(Choices&);
+    void swap_grants(Choices&);
+    void store_grant_v2(Choices&, u32 ref, u16 flags, u16 domid, u64 frame);
+    GrantEntry grant_entry(u32 slot, u32 ref) const;
+    void note_shared_frames(u32 slot, u64 list, u32 count);
 
     // --- steps_superpages.cpp
     void superpages(Choices&);
