@@ -4,7 +4,8 @@ and without: fork and mprotect storms, thousands of mappings, mremap, madvise an
 import os
 import subprocess
 
-from harness.dom0 import Dom0, add_files
+from cpio import Tree
+from harness.dom0 import Dom0
 from harness.runner import long, only
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -16,14 +17,17 @@ def stress(host, name, hypervisor_options):
     program, image = f"{host.work}/memory_stress", f"{host.work}/memory_stress.img"
     subprocess.run(["gcc", "-O2", "-Wall", "-Wextra", "-Werror", "-static", "-s", "-o", program,
                     f"{HERE}/programs/memory_stress.c"], check=True)
-    add_files(os.path.join(os.path.dirname(host.settings.dom0_image()), "domu.img"), image, {"/memory_stress": program})
+    tree = Tree()
+    tree.copy(program, "/memory_stress", 0o755)
+    with open(image, "wb") as out:
+        out.write(tree.pack_behind(os.path.join(os.path.dirname(host.settings.dom0_image()), "domu.img")))
     dom0 = Dom0(host.settings, host.work, f"memory-{name}", files={"/boot/stress.img": image},
                 hypervisor_options=hypervisor_options)
     try:
         dom0.guest("mm", ramdisk="/boot/stress.img", memory=112, vcpus=2,
                    disk=[f"{dom0.disk('/tmp/swap.img', 128)},raw,xvda,rw,backendtype=domus"])
         dom0.wait_guest("mm", 240)
-        dom0.in_guest("mm", "(chmod +x /memory_stress; /memory_stress %d /dev/xvda >/tmp/said 2>&1; "
+        dom0.in_guest("mm", "(/memory_stress %d /dev/xvda >/tmp/said 2>&1; "
                             "echo \"status $?\" >>/tmp/said) >/dev/null 2>&1 &" % ROUNDS)
         dom0.until("/usr/lib/domus/guest-run mm 30 'grep status /tmp/said'", LIMIT)
         said = dom0.in_guest("mm", "cat /tmp/said")
