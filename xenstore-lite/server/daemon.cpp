@@ -8,6 +8,8 @@
 
 #include <chrono>
 
+#include <sys/socket.h>
+
 namespace domus::xenstore::server {
 
 namespace {
@@ -21,6 +23,11 @@ void Daemon::handle(tree::ConnectionId connection, const wire::Message& request)
                      request.payload.size());
     }
     store_.handle(connection, request);
+    settle();
+}
+
+void Daemon::refuse(tree::ConnectionId connection, const wire::Message& request) {
+    deliver(connection, {XS_ERROR, request.req_id, request.tx_id, std::string(wire::error_name(EACCES)) + '\0'});
     settle();
 }
 
@@ -256,16 +263,29 @@ asio::awaitable<void> Daemon::accept_loop() {
             co_await pause.async_wait(no_throw);
             continue;
         }
-        do {
-            if (++last_socket_ < tree::first_socket) {
-                last_socket_ = tree::first_socket; // the numbers wrapped
-            }
-        } while (sockets_.contains(last_socket_));
-        auto session = std::make_shared<SocketSession>(*this, last_socket_, std::move(socket));
-        sockets_.emplace(last_socket_, session);
-        store_.open(last_socket_, 0);
-        session->start();
+        admit(std::move(socket));
     }
+}
+
+void Daemon::admit(asio::local::stream_protocol::socket socket) {
+    ucred credentials{};
+    socklen_t size = sizeof credentials;
+    if (::getsockopt(socket.native_handle(), SOL_SOCKET, SO_PEERCRED, &credentials, &size) != 0) {
+        return;
+    }
+    auto peer = peer_of(credentials.uid, options_.backend_users);
+    if (!peer) {
+        return; // closed at once: many of them shall not use up our descriptors
+    }
+    do {
+        if (++last_socket_ < tree::first_socket) {
+            last_socket_ = tree::first_socket; // the numbers wrapped
+        }
+    } while (sockets_.contains(last_socket_));
+    auto session = std::make_shared<SocketSession>(*this, last_socket_, std::move(*peer), std::move(socket));
+    sockets_.emplace(last_socket_, session);
+    store_.open(last_socket_, 0);
+    session->start();
 }
 
 } // namespace domus::xenstore::server

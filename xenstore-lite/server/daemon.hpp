@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "xenstore-lite/server/journal.hpp"
+#include "xenstore-lite/server/peer.hpp"
 #include "xenstore-lite/server/platform.hpp"
 #include "xenstore-lite/server/ring_session.hpp"
 #include "xenstore-lite/server/socket_session.hpp"
@@ -25,6 +26,7 @@ namespace domus::xenstore::server {
 struct DaemonOptions {
     std::filesystem::path socket = "/var/run/xenstored/socket";
     std::filesystem::path state_folder = "/run/domus/xenstore";
+    BackendUsers backend_users = default_backend_users();
     tree::Limits limits;
 };
 
@@ -41,6 +43,8 @@ public:
 
     // For sessions.
     void handle(tree::ConnectionId connection, const wire::Message& request);
+    /// Answers with EACCES: it is not this connection's to ask.
+    void refuse(tree::ConnectionId connection, const wire::Message& request);
     void socket_closed(tree::ConnectionId connection);
     void drained(tree::ConnectionId connection);
 
@@ -62,6 +66,7 @@ private:
     Port bind_patiently(std::uint16_t domid, std::uint32_t port);
     void open_socket();
     asio::awaitable<void> accept_loop();
+    void admit(asio::local::stream_protocol::socket socket);
     asio::awaitable<void> event_loop();
     void on_event(Port port);
     void add_ring(std::uint16_t domid, std::unique_ptr<RingSession> ring);

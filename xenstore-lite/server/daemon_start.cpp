@@ -135,11 +135,15 @@ void Daemon::connect_own_kernel() {
 }
 
 void Daemon::open_socket() {
-    std::filesystem::create_directories(options_.socket.parent_path());
+    using std::filesystem::perms;
+    if (std::filesystem::create_directories(options_.socket.parent_path())) { // whatever the umask
+        std::filesystem::permissions(options_.socket.parent_path(), perms::group_exec | perms::others_exec,
+                                     std::filesystem::perm_options::add);
+    }
     std::filesystem::remove(options_.socket); // left by a run that was killed; the pid file tells who is alive
     const asio::local::stream_protocol::endpoint endpoint(options_.socket.string());
     acceptor_.open();
-    const auto before = umask(0177); // root only: whoever connects acts as domain 0
+    const auto before = umask(0111); // who connects is judged by his user (peer.hpp)
     boost::system::error_code error;
     acceptor_.bind(endpoint, error);
     umask(before);

@@ -23,7 +23,7 @@ using namespace domus::xenstore;
 struct Options {
     server::DaemonOptions daemon;
     std::filesystem::path pid_file = "/var/run/xenstored/pid";
-    std::vector<std::string> quotas;
+    std::vector<std::string> quotas, backend_users;
     bool background = false;
     bool no_hypervisor = false;
 };
@@ -42,6 +42,17 @@ void apply_quotas(Options& options) {
                             text));
         }
         *limit = *value;
+    }
+}
+
+void apply_backend_users(Options& options) {
+    for (const auto& text : options.backend_users) {
+        const auto equals = text.find('=');
+        if (equals == std::string::npos || equals == 0) {
+            throw std::runtime_error(
+                fmt::format("--backend-user {}: expected USER=TYPE, as domus-netd=domus-vif", text));
+        }
+        options.daemon.backend_users[text.substr(0, equals)] = text.substr(equals + 1);
     }
 }
 
@@ -114,6 +125,10 @@ int main(int argc, char** argv) {
         ->capture_default_str();
     app.add_option("--state", options.daemon.state_folder, "folder of the journal, in a tmpfs")->capture_default_str();
     app.add_option("--quota", options.quotas, "limit of unprivileged domains, as NAME=NUMBER; may be repeated");
+    app.add_option("--backend-user", options.backend_users,
+                   "USER=TYPE: a backend's daemon that is this user writes the state of its devices (TYPE as "
+                   "domus-vif; empty: it reads only). May be repeated; domus-blockd, domus-consoled and domus-netd are "
+                   "known");
     app.add_flag("--background", options.background, "return once requests are served");
     app.add_flag("--no-hypervisor", options.no_hypervisor, "serve the socket only");
     CLI11_PARSE(app, argc, argv);
@@ -121,6 +136,7 @@ int main(int argc, char** argv) {
     spdlog::set_pattern("domus-xenstored: %v");
     try {
         apply_quotas(options);
+        apply_backend_users(options);
         serve(options);
     } catch (const std::exception& error) {
         std::cerr << "domus-xenstored: " << error.what() << "\n";

@@ -9,7 +9,11 @@
 #include <boost/asio/use_awaitable.hpp>
 #include <boost/asio/write.hpp>
 
+#include <spdlog/spdlog.h>
+
+#include <algorithm>
 #include <array>
+#include <utility>
 
 #include "xenstore-lite/server/daemon.hpp"
 
@@ -19,8 +23,9 @@ namespace {
 constexpr auto no_throw = asio::as_tuple(asio::use_awaitable);
 }
 
-SocketSession::SocketSession(Daemon& daemon, tree::ConnectionId id, asio::local::stream_protocol::socket socket)
-    : daemon_(&daemon), id_(id), socket_(std::move(socket)), drained_(socket_.get_executor()) {}
+SocketSession::SocketSession(Daemon& daemon, tree::ConnectionId id, Peer peer,
+                             asio::local::stream_protocol::socket socket)
+    : daemon_(&daemon), id_(id), peer_(std::move(peer)), socket_(std::move(socket)), drained_(socket_.get_executor()) {}
 
 void SocketSession::start() {
     asio::co_spawn(
@@ -56,13 +61,27 @@ asio::awaitable<void> SocketSession::read_loop() {
             if (!message) {
                 break;
             }
-            daemon_->handle(id_, *message);
+            judge(*message);
             co_await wait_until_drained();
         }
     }
     if (daemon_) {
         daemon_->socket_closed(id_);
     }
+}
+
+void SocketSession::judge(const wire::Message& request) {
+    if (peer_.may(request)) {
+        daemon_->handle(id_, request);
+        return;
+    }
+    if (!std::exchange(warned_, true)) { // once for a connection: it may be a hostile one
+        std::string path = request.payload.substr(0, std::min<std::size_t>(request.payload.find('\0'), 100));
+        std::replace_if( // a log is read on a terminal
+            path.begin(), path.end(), [](char c) { return c < ' ' || c > '~'; }, '?');
+        spdlog::warn("user {} may not {} {}", peer_.user, wire::type_name(request.type), path);
+    }
+    daemon_->refuse(id_, request);
 }
 
 void SocketSession::flush() {

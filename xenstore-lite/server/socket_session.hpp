@@ -1,4 +1,4 @@
-// One client on the unix socket. Acts as domain 0: the socket's file permissions let only root in.
+// One client on the unix socket. Acts as domain 0, a backend's daemon with less than its rights (peer.hpp).
 // Owner: Daemon's map and its own two coroutines. Lock: none, one thread. Dies with the socket; nothing is journalled
 // but what it changes in the tree.
 #pragma once
@@ -10,6 +10,7 @@
 #include <memory>
 
 #include "xenstore-lite/server/outbox.hpp"
+#include "xenstore-lite/server/peer.hpp"
 #include "xenstore-lite/tree/store.hpp"
 
 namespace domus::xenstore::server {
@@ -19,7 +20,7 @@ class Daemon;
 
 class SocketSession : public std::enable_shared_from_this<SocketSession> {
 public:
-    SocketSession(Daemon& daemon, tree::ConnectionId id, asio::local::stream_protocol::socket socket);
+    SocketSession(Daemon& daemon, tree::ConnectionId id, Peer peer, asio::local::stream_protocol::socket socket);
 
     void start();
     /// Ends both coroutines; the daemon is not touched any more.
@@ -34,11 +35,14 @@ private:
     static constexpr std::size_t backlog_limit = 4 * 1024 * 1024;
 
     asio::awaitable<void> read_loop();
+    void judge(const wire::Message& request);
     asio::awaitable<void> write_loop();
     asio::awaitable<void> wait_until_drained();
 
     Daemon* daemon_; // null once closed: the coroutines may end after the daemon
     tree::ConnectionId id_;
+    Peer peer_;
+    bool warned_ = false;
     asio::local::stream_protocol::socket socket_;
     asio::steady_timer drained_;
     Outbox outbox_;

@@ -203,12 +203,6 @@ TEST_F(SocketTest, ATransactionGoesOnOverARestart) {
     EXPECT_EQ(run(client->read("/a")), "1");
 }
 
-TEST_F(SocketTest, OnlyRootMayConnect) {
-    start();
-    EXPECT_EQ(std::filesystem::status(options.socket).permissions() & std::filesystem::perms::mask,
-              std::filesystem::perms::owner_read | std::filesystem::perms::owner_write);
-}
-
 TEST_F(SocketTest, GarbageClosesOnlyItsOwnConnection) {
     start();
     auto client = connect();
