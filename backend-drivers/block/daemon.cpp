@@ -1,6 +1,4 @@
 // domus-blockd: serves the disks of all guests that have backendtype=domus. The frame is common/daemon.hpp.
-#include <filesystem>
-
 #include <malloc.h>
 #include <unistd.h>
 
@@ -13,7 +11,6 @@
 #include "backend-drivers/block/nbd.hpp"
 #include "backend-drivers/block/nbd_library.hpp"
 #include "backend-drivers/common/daemon.hpp"
-#include "backend-drivers/common/privileges.hpp"
 
 namespace {
 
@@ -26,14 +23,14 @@ public:
         return {"domus-blockd",
                 "Serves the disks of Domus' guests that have backendtype=domus, on image files, block devices and NBD "
                 "servers.",
-                block::device_type, "disks"};
+                block::device_type, "disks", "root"}; // media belong to root
     }
     void add_options(CLI::App& app) override {
         app.add_option("--journals", journals_, "folder of what a later process needs to go on")->capture_default_str();
         app.add_flag("--threads", threads_, "use threads instead of io_uring, which not every administrator lets in");
     }
-    void open(const boost::asio::any_io_executor& executor) override {
-        std::filesystem::create_directories(journals_);
+    void open(const boost::asio::any_io_executor& executor, const backend::User& user) override {
+        backend::make_folder(journals_, user);
         ::mallopt(M_MMAP_THRESHOLD, 1 << 20); // requests' pages come from the heap, without faults anew each time
         try {
             block::NbdLibrary::get(); // later no code is loaded any more (common/system_calls.hpp)
@@ -42,8 +39,7 @@ public:
         }
         executor_ = executor;
     }
-    void drop_rights() override {
-        backend::keep_only({}); // what belongs to root can be opened still
+    void rights_dropped() override {
         // Only now: capabilities are a thread's own, and the engine may start threads, which inherit them.
         std::unique_ptr<block::FileEngine> engine;
         if (threads_) {

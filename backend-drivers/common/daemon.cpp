@@ -36,7 +36,7 @@ namespace {
 asio::awaitable<void> life_of(Service& service, const Serving& serving, Directory& directory, DeviceId id) {
     Service::Files files;
     files.name = fmt::format("{}-{}-{}", id.type, id.domid, id.devid);
-    files.figures = fmt::format("{}/{}", serving.figures, files.name);
+    files.figures = fmt::format("{}/{}/{}-{}", serving.figures, id.type, id.domid, id.devid);
     {
         Device device(serving.store, serving.access, id,
                       [&](Device& made) { return service.make_driver(made, files); });
@@ -49,16 +49,31 @@ asio::awaitable<void> life_of(Service& service, const Serving& serving, Director
 struct Options {
     std::string store = xenstore::default_socket();
     std::string figures = stats_folder;
+    std::string user;
     bool verbose = false;
 };
 
+/// A driver domain's way to the store: its kernel lets root only open it. The socket is for the user, whom the store
+/// lets do less than root (xenstore-lite/server/peer.hpp).
+bool is_device(const std::string& path) {
+    return std::filesystem::is_character_file(path);
+}
+
 asio::awaitable<void> run(Service& service, asio::any_io_executor executor, Options options) {
-    std::filesystem::create_directories(options.figures);
+    const User user = find_user(options.user);
+    make_folder(fmt::format("{}/{}", options.figures, service.words().type), user);
     Serving serving{.executor = executor, .figures = options.figures, .device_lost = end};
-    service.open(executor);
+    service.open(executor, user);
     serving.access = open_guest_access(executor);
-    serving.store = co_await xenstore::Client::connect(options.store);
-    service.drop_rights();
+    const bool before = is_device(options.store);
+    if (before) {
+        serving.store = co_await xenstore::Client::connect(options.store);
+    }
+    become(user, service.capabilities());
+    service.rights_dropped();
+    if (!before) {
+        serving.store = co_await xenstore::Client::connect(options.store);
+    }
     allow_system_calls();
     serving.home = co_await own_home(*serving.store);
     if (const auto domid = to_number(std::string_view(serving.home).substr(serving.home.rfind('/') + 1))) {
@@ -104,9 +119,11 @@ int run_program(const char* program, bool verbose,
 
 int run_service(Service& service, int argc, char** argv) {
     Options options;
+    options.user = service.words().user;
     CLI::App app{service.words().about};
     app.add_option("--xenstore", options.store, "xenstore's socket")->capture_default_str();
     app.add_option("--figures", options.figures, "folder of the devices' figures")->capture_default_str();
+    app.add_option("--user", options.user, "who it becomes once its devices are open")->capture_default_str();
     app.add_flag("--verbose", options.verbose, "say more");
     service.add_options(app);
     CLI11_PARSE(app, argc, argv);

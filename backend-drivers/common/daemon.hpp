@@ -6,11 +6,13 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include <boost/asio/any_io_executor.hpp>
 #include <boost/asio/awaitable.hpp>
 
 #include "backend-drivers/common/device.hpp"
+#include "backend-drivers/common/privileges.hpp"
 #include "backend-drivers/common/stats.hpp"
 #include "xenstore-lite/client/client.hpp"
 
@@ -28,21 +30,23 @@ public:
         const char* about;   ///< what --help says first
         const char* type;    ///< of its devices: "domus-vif"
         const char* devices; ///< "network cards"
+        const char* user;    ///< who it becomes unless --user says otherwise: "domus-netd"
     };
     /// What a driver is called in file names, and where its figures go.
     struct Files {
         std::string name;    ///< TYPE-DOMID-DEVID
-        std::string figures; ///< path for Stats
+        std::string figures; ///< path for Stats; its folder is the user's
     };
 
     virtual ~Service() = default;
     virtual Words words() const = 0;
     virtual void add_options(CLI::App&) {}
-    /// Before the store is reached: opens what needs root's rights.
-    virtual void open(const asio::any_io_executor&) {}
-    /// Gives up the rights that are not needed any more (privileges.hpp). Called once everything shared is open;
-    /// threads are started after it, so that they have none either.
-    virtual void drop_rights() = 0;
+    /// Before the store is reached: opens what needs root's rights. What `user` is to write must be made here.
+    virtual void open(const asio::any_io_executor&, const User& user) { (void)user; }
+    /// Of root's rights, those that it needs for ever (CAP_*).
+    virtual std::vector<unsigned> capabilities() const { return {}; }
+    /// The process is `user` now and has no other rights: threads may be started, which have none either.
+    virtual void rights_dropped() {}
     virtual std::unique_ptr<Driver> make_driver(Device& device, const Files& files) = 0;
     /// The device was taken away for good, its driver is gone.
     virtual void removed(const Files&) {}
@@ -54,7 +58,7 @@ struct Serving {
     std::shared_ptr<xenstore::Client> store;
     GuestAccess access;
     std::string home;                                           ///< the backend domain's own directory
-    std::string figures = stats_folder;                         ///< folder
+    std::string figures = stats_folder;                         ///< folder, with one of the type in it
     std::function<void(const std::exception_ptr&)> device_lost; ///< a device's life ended by what it threw
 };
 

@@ -11,7 +11,9 @@
 namespace domus::backend {
 
 GuestAccess open_guest_access(const asio::any_io_executor& executor) {
-    return {client::open_grants(), std::make_shared<client::EventChannels>(executor)};
+    GuestAccess access{client::open_grants(), std::make_shared<client::EventChannels>(executor)};
+    access.grants->open_own_memory();
+    return access;
 }
 
 Device::Device(std::shared_ptr<xenstore::Client> store, GuestAccess access, DeviceId id, MakeDriver make)

@@ -4,13 +4,14 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
-#include <fstream>
 #include <memory>
 #include <new>
 #include <stdexcept>
+#include <utility>
 
 #include <fcntl.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <spdlog/spdlog.h>
@@ -78,11 +79,20 @@ Stats::Value Stats::find(std::string_view name, stats::Kind kind) {
 
 namespace {
 
+/// The writer may be in a guest's hands: nothing is opened for it that it could not open itself, or that blocks.
 std::unique_ptr<stats::Page> load(const std::string& path) {
     auto page = std::make_unique<stats::Page>();
-    std::ifstream in(path, std::ios::binary);
-    in.read(reinterpret_cast<char*>(page.get()), sizeof(stats::Page));
-    if (in.gcount() != sizeof(stats::Page) || std::memcmp(page->header.magic, stats::magic, sizeof stats::magic) != 0) {
+    const int file = ::open(path.c_str(), O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+    struct stat info {};
+    ssize_t got = -1;
+    if (file >= 0) {
+        if (::fstat(file, &info) == 0 && S_ISREG(info.st_mode) && info.st_nlink == 1) {
+            got = ::read(file, page.get(), sizeof(stats::Page));
+        }
+        ::close(file);
+    }
+    if (got != ssize_t{sizeof(stats::Page)} ||
+        std::memcmp(page->header.magic, stats::magic, sizeof stats::magic) != 0) {
         throw std::runtime_error(path + ": no figures of a device");
     }
     return page;
@@ -100,8 +110,10 @@ std::vector<stats::Figure> stats::read(const std::string& path) {
     const auto count = std::min<std::size_t>(page->header.count.load(std::memory_order_acquire), most_entries);
     for (std::size_t i = 0; i < count; ++i) {
         const Entry& entry = page->entries[i];
-        figures.push_back({std::string(entry.name, ::strnlen(entry.name, sizeof entry.name)), entry.kind,
-                           entry.value.load(std::memory_order_relaxed)});
+        std::string name(entry.name, ::strnlen(entry.name, sizeof entry.name));
+        std::replace_if( // it is shown on terminals
+            name.begin(), name.end(), [](char c) { return c <= ' ' || c > '~'; }, '?');
+        figures.push_back({std::move(name), entry.kind, entry.value.load(std::memory_order_relaxed)});
     }
     return figures;
 }

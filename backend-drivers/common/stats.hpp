@@ -12,7 +12,8 @@
 
 namespace domus::backend {
 
-/// Folder of the files; a file's name is TYPE-DOMID-DEVID ("domus-vbd-3-51712").
+/// Folder of the files, TYPE/DOMID-DEVID ("domus-vbd/3-51712"). A type's folder is its daemon's user's: what is in it
+/// is not to be trusted.
 inline constexpr const char* stats_folder = "/run/domus/stats";
 
 namespace stats {
@@ -43,7 +44,8 @@ struct Figure {
     Kind kind;
     std::uint64_t value;
 };
-/// What a file says now. Throws std::runtime_error when it is no such file.
+/// What a file says now. Throws std::runtime_error when it is no such file, or a link, or anything that could be waited
+/// for.
 std::vector<Figure> read(const std::string& path);
 /// Who wrote it; the process may be gone by now (killed: the file stays). Throws as read().
 std::uint32_t writer(const std::string& path);

@@ -25,17 +25,21 @@ struct Options {
     std::string log_folder = "/var/log/domus/console";
     std::uint64_t log_limit_kib = 4096;
     std::string store = domus::xenstore::default_socket();
+    std::string user = "domus-consoled";
     bool verbose = false;
 };
 
 asio::awaitable<void> serve(Options options) {
     const auto executor = co_await asio::this_coro::executor;
-    std::filesystem::create_directories(options.log_folder);
+    const auto user = domus::backend::find_user(options.user);
+    domus::backend::make_folder(options.log_folder, user);
     std::filesystem::create_directories(std::filesystem::path(options.socket).parent_path());
     auto acceptor = listen(executor, options.socket);
+    Discovery discovery(executor, {options.log_folder, options.log_limit_kib * 1024});
+    domus::backend::become(user, {});
+    // As that user, whom the store lets only read. The terminals' socket stays root's: nobody else may connect.
     const auto store = co_await domus::xenstore::Client::connect(options.store);
-    Discovery discovery(executor, store, {options.log_folder, options.log_limit_kib * 1024});
-    domus::backend::keep_only({}); // logs and the hypervisor's devices belong to root and can be opened still
+    discovery.use(store);
     domus::backend::allow_system_calls({SYS_accept, SYS_accept4});
     asio::co_spawn(executor,
                    accept_terminals(std::move(acceptor), [&](std::uint16_t domid) { return discovery.find(domid); }),
@@ -59,6 +63,8 @@ int main(int argc, char** argv) {
         ->capture_default_str()
         ->check(CLI::Range(16u, 1u << 20));
     app.add_option("--xenstore", options.store, "xenstore's socket")->capture_default_str();
+    app.add_option("--user", options.user, "who it becomes once its devices are open; the logs are his")
+        ->capture_default_str();
     app.add_flag("--verbose", options.verbose, "say more");
     CLI11_PARSE(app, argc, argv);
 

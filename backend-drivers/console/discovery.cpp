@@ -17,8 +17,8 @@ namespace domus::console {
 
 namespace asio = boost::asio;
 
-Discovery::Discovery(asio::any_io_executor executor, std::shared_ptr<xenstore::Client> store, LogSettings logs)
-    : executor_(executor), store_(std::move(store)), logs_(std::move(logs)), changed_(executor) {
+Discovery::Discovery(asio::any_io_executor executor, LogSettings logs)
+    : executor_(executor), logs_(std::move(logs)), changed_(executor) {
     access_.events = std::make_shared<client::EventChannels>(executor);
     try {
         access_.grants = client::open_grants();

@@ -24,7 +24,10 @@ struct LogSettings {
 
 class Discovery {
 public:
-    Discovery(boost::asio::any_io_executor executor, std::shared_ptr<xenstore::Client> store, LogSettings logs);
+    /// Opens the hypervisor's devices: needs root's rights.
+    Discovery(boost::asio::any_io_executor executor, LogSettings logs);
+    /// Before run().
+    void use(std::shared_ptr<xenstore::Client> store) { store_ = std::move(store); }
 
     /// Follows domains coming and going until the store is lost.
     boost::asio::awaitable<void> run();

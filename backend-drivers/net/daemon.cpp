@@ -2,7 +2,6 @@
 #include <linux/capability.h>
 
 #include "backend-drivers/common/daemon.hpp"
-#include "backend-drivers/common/privileges.hpp"
 #include "backend-drivers/net/vif.hpp"
 
 namespace {
@@ -13,10 +12,10 @@ class NetService final : public backend::Service {
 public:
     Words words() const override {
         return {"domus-netd", "Serves the network cards of Domus' guests that have backendtype=domus, on tap devices.",
-                domus::net::device_type, "network cards"};
+                domus::net::device_type, "network cards", "domus-netd"};
     }
-    void drop_rights() override {
-        backend::keep_only({CAP_NET_ADMIN}); // makes tap devices and puts them on bridges
+    std::vector<unsigned> capabilities() const override {
+        return {CAP_NET_ADMIN}; // makes tap devices and puts them on bridges
     }
     std::unique_ptr<backend::Driver> make_driver(backend::Device& device, const Files& files) override {
         return std::make_unique<domus::net::Vif>(device, *network_, files.figures);

@@ -62,7 +62,7 @@ private:
     static Descriptor open_queue(const std::string& name, int more_flags) {
         Descriptor queue(::open("/dev/net/tun", O_RDWR | O_NONBLOCK | O_CLOEXEC));
         if (!queue) {
-            fail("open /dev/net/tun (is the kernel's module tun loaded?)");
+            fail("open /dev/net/tun (is the kernel's module tun loaded, and may everybody open it, as with udev?)");
         }
         ifreq request = request_for(name);
         const int flags = IFF_TAP | IFF_NO_PI | IFF_VNET_HDR | IFF_MULTI_QUEUE | more_flags;

@@ -51,6 +51,8 @@ public:
         return std::memset(memory, 0, pages * page_size);
     }
     virtual void release(void* memory, std::size_t) noexcept { std::free(memory); }
+    /// While this process is root: opens what allocate() needs.
+    virtual void open_own_memory() {}
     /// This process' own domain, once it is known. Before that allocate() gives memory as any.
     virtual void set_own_domain(std::uint16_t) {}
 };

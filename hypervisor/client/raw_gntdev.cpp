@@ -63,12 +63,13 @@ public:
         }
     }
 
-    void set_own_domain(std::uint16_t domid) override {
-        own_domain_ = domid;
+    void open_own_memory() override {
         if (!own_pages_) {
             own_pages_ = xengntshr_open(nullptr, 0);
         }
     }
+
+    void set_own_domain(std::uint16_t domid) override { own_domain_ = domid; }
 
     void* allocate(std::size_t pages) override {
         Own own{.references = std::vector<std::uint32_t>(pages)};

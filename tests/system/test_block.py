@@ -56,19 +56,47 @@ def test_killed_under_load(dom0):
 
 @only(tools="domus")
 def test_daemons_have_no_rights_left(dom0):
-    """Each thread of them: no capabilities (netd: network interfaces only), none that comes back, a filter."""
+    """Each thread of them: a user of its own and no other group, no capabilities (netd: network interfaces only), none
+    that comes back, a filter."""
     dom0.ok("domus-blockd --threads --figures /tmp/figures --journals /tmp/journals >/tmp/threads.log 2>&1 & echo $! >/tmp/pid; "
             "end=0; until grep -q serving /tmp/threads.log || [ $end = 60 ]; do sleep 1; end=$((end + 1)); done; "
             "cat /tmp/threads.log; grep -q serving /tmp/threads.log", 120)
     second = dom0.ok("cat /tmp/pid").strip()
     assert len(dom0.ok(f"ls /proc/{second}/task").split()) > 4, "no threads were started"
-    for who, rights in ((f"$(pidof domus-blockd)", 0), ("$(pidof domus-consoled)", 0), ("$(pidof domus-netd)", 1 << 12)):
-        for pid in dom0.ok(f"echo {who}").split():
-            lines = dom0.ok(f"cat /proc/{pid}/task/*/status | grep -E '^(CapEff|CapPrm|NoNewPrivs|Seccomp):'").splitlines()
-            said = {tuple(line.split()) for line in lines}
-            full = f"{rights:016x}"
-            assert said == {("CapEff:", full), ("CapPrm:", full), ("NoNewPrivs:", "1"), ("Seccomp:", "2")}, (who, said)
+    for who, user, rights in (("domus-blockd", "root", 0), ("domus-consoled", "domus-consoled", 0),
+                              ("domus-netd", "domus-netd", 1 << 12)):
+        uid, gid = (dom0.ok(f"id {what} {user}").strip() for what in ("-u", "-g"))
+        assert user == "root" or uid != "0"
+        expected = {"CapEff": [f"{rights:016x}"], "CapPrm": [f"{rights:016x}"], "NoNewPrivs": ["1"], "Seccomp": ["2"],
+                    "Uid": [uid] * 4, "Gid": [gid] * 4, "Groups": []}
+        for pid in dom0.ok(f"pidof {who}").split():
+            for task in dom0.ok(f"ls /proc/{pid}/task").split():
+                lines = dom0.ok(f"cat /proc/{pid}/task/{task}/status").splitlines()
+                said = {name: words.split() for name, _, words in (line.partition(":") for line in lines)}
+                assert {name: said[name] for name in expected} == expected, (who, task, said)
     dom0.ok(f"kill {second}; rm -rf /tmp/figures /tmp/journals")
+
+
+@only(tools="domus")
+def test_the_stores_socket_knows_its_users(dom0):
+    """A daemon's user reads the store and cannot change what the toolstack says; anybody else is turned away."""
+    dom0.ok("xenstore-write /local/domain/0/mark before")
+    as_user = "su -s /bin/sh {} -c '{}'"
+    assert dom0.ok(as_user.format("domus-netd", "xenstore-read /local/domain/0/mark")).strip() == "before"
+    for path in ("/local/domain/0/mark", "/local/domain/0/backend/domus-vbd/9/51712/params",
+                 "/local/domain/0/backend/domus-vif/9/0/bridge"):
+        dom0.refused(as_user.format("domus-netd", f"xenstore-write {path} after"))
+    dom0.refused(as_user.format("nobody", "xenstore-read /local/domain/0/mark"))
+    assert dom0.ok("xenstore-read /local/domain/0/mark").strip() == "before"
+    dom0.ok("xenstore-rm /local/domain/0/mark")
+
+
+@only(tools="domus")
+def test_a_daemon_without_its_user_says_what_to_do(dom0):
+    for program in ("domus-netd", "domus-consoled", "domus-blockd"):
+        folders = "--socket /tmp/c.sock --log-dir" if program == "domus-consoled" else "--figures"
+        said = dom0.refused(f"{program} --user domus-nobody {folders} /tmp/no-user 2>&1")
+        assert "there is no user domus-nobody" in said and "adduser" in said, said
 
 
 def image(dom0, path, mib):

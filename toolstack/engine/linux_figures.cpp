@@ -90,7 +90,7 @@ Figures LinuxHost::device_figures(const std::string& kind, std::uint16_t domid, 
     if (kind == "vif")
         return of_netback(fmt::format("{}/sys/class/net/vif{}.{}", root_, domid, devid));
     try {
-        return of_process(fmt::format("{}{}/{}-{}-{}", root_, backend::stats_folder, kind, domid, devid),
+        return of_process(fmt::format("{}{}/{}/{}-{}", root_, backend::stats_folder, kind, domid, devid),
                           kind == "domus-vbd" ? "domus-blockd" : "domus-netd");
     } catch (const std::runtime_error& e) { // it went away while it was read
         Figures none;

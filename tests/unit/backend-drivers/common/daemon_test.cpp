@@ -13,8 +13,7 @@ struct ToyService final : Service {
     ToyDriver::Script script;
     std::vector<std::string> made, gone;
 
-    Words words() const override { return {"toyd", "Serves toys.", "domus-toy", "toys"}; }
-    void drop_rights() override {}
+    Words words() const override { return {"toyd", "Serves toys.", "domus-toy", "toys", "root"}; }
     std::unique_ptr<Driver> make_driver(Device&, const Files& files) override {
         made.push_back(files.figures);
         return std::make_unique<ToyDriver>(script);
@@ -50,7 +49,7 @@ struct DaemonTest : World {
 TEST_F(DaemonTest, ADeviceIsServedUntilItIsTakenAway) {
     write_device();
     ASSERT_TRUE(becomes(State::InitWait));
-    EXPECT_EQ(service.made, std::vector<std::string>{"/figures/domus-toy-3-7"});
+    EXPECT_EQ(service.made, std::vector<std::string>{"/figures/domus-toy/3-7"});
     store.remove(id.path());
     ASSERT_TRUE(until([&] { return !service.gone.empty(); }));
     EXPECT_EQ(service.gone, std::vector<std::string>{"domus-toy-3-7"});

@@ -3,6 +3,7 @@
 #include <fstream>
 
 #include <gtest/gtest.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "backend-drivers/common/stats.hpp"
@@ -60,6 +61,29 @@ TEST_F(StatsTest, AnotherFileIsRefused) {
     std::ofstream(path) << std::string(5000, 'x');
     EXPECT_THROW(stats::read(path), std::runtime_error);
     EXPECT_THROW(stats::read(path + "-absent"), std::runtime_error);
+}
+
+TEST_F(StatsTest, ATerminalIsToldNothing) {
+    Stats stats(path);
+    stats.count("a\x1b[2J").add();
+    EXPECT_EQ(stats::read(path)[0].name, "a?[2J");
+}
+
+// Whoever holds the daemon chooses what lies in its folder, and domusd, who is root, reads it.
+TEST_F(StatsTest, NothingIsReadThroughALinkAndNobodyIsWaitedFor) {
+    const std::string other = path + "-other";
+    Stats real(other);
+    real.count("a").add();
+    ASSERT_EQ(stats::read(other).size(), 1u);
+    std::filesystem::create_symlink(other, path);
+    EXPECT_THROW(stats::read(path), std::runtime_error);
+    std::filesystem::remove(path);
+    std::filesystem::create_hard_link(other, path);
+    EXPECT_THROW(stats::read(path), std::runtime_error);
+    std::filesystem::remove(path);
+    ASSERT_EQ(::mkfifo(path.c_str(), 0600), 0);
+    EXPECT_THROW(stats::read(path), std::runtime_error);
+    EXPECT_THROW(stats::writer(path), std::runtime_error);
 }
 
 } // namespace

@@ -34,8 +34,8 @@ struct FiguresTest : testing::Test {
 
 TEST_F(FiguresTest, OurBackendsSayThemselves) {
     EXPECT_THAT(host.device_figures("domus-vif", 3, 0).missing, HasSubstr("domus-netd has no figures"));
-    std::filesystem::create_directories(root + "/run/domus/stats");
-    backend::Stats stats(root + "/run/domus/stats/domus-vif-3-0");
+    std::filesystem::create_directories(root + "/run/domus/stats/domus-vif");
+    backend::Stats stats(root + "/run/domus/stats/domus-vif/3-0");
     backend::RingFigures ring(stats, "q0.tx_");
     ring.events.add(7);
     ring.taken.set(4);
@@ -45,7 +45,7 @@ TEST_F(FiguresTest, OurBackendsSayThemselves) {
     EXPECT_EQ(value(figures, "q0.tx_events"), 7u);
     EXPECT_EQ(value(figures, "q0.tx_req_cons"), 4u);
     EXPECT_FALSE(figures.list.back().counts) << "an index is no count";
-    file("/run/domus/stats/domus-vbd-3-1", "nonsense");
+    file("/run/domus/stats/domus-vbd/3-1", "nonsense");
     EXPECT_THAT(host.device_figures("domus-vbd", 3, 1).missing, HasSubstr("no figures of a device"));
 }
 
