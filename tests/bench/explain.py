@@ -38,6 +38,9 @@ class Symbols:
         self._addresses = [address for address, _ in found]
         self._names = [name.strip() for _, name in found]
 
+    def starts(self):
+        return self._addresses
+
     def name(self, address):
         i = bisect.bisect_right(self._addresses, address) - 1
         return self._names[i] if i >= 0 and address - self._addresses[i] < 1 << 16 else OUTSIDE

@@ -4,11 +4,12 @@
 usage: explain_net.py [--lines N] [--backend domus-netd|netback] [--what down|up|small-down|small-up] [COLUMN]
   down, up: 64 MiB by TCP to the guest, to dom0; small-...: UDP packets of 64 bytes. COLUMN as in run.py (not native).
 Shows instructions per packet (as the guest's card counts them) of the guest's kernel and programs, the hypervisor, dom0's
-kernel and programs, and the backend, and the functions that cost most. The counts come from a TCG plugin (plugin/count.c),
-between marks around the sending or fetching command. Both kernels stand at the same addresses: the place in memory tells
-them apart.
+kernel and programs, and the backend, the functions that cost most with how often each is called, every system call of
+dom0's, and what domus-netd's figures say of the last transfer. The counts come from a TCG plugin (plugin/count.c), between
+marks around the sending or fetching command. Both kernels stand at the same addresses: the place in memory tells them apart.
 """
 import argparse
+import json
 import os
 import sys
 
@@ -45,18 +46,33 @@ def run(dom0, what):
     plugin takes the shortest."""
     modules = {"dom0": dom0.ok(TELL), "guest": dom0.in_guest("bench", TELL, 300)}
     where, words = command(what)
-    if what == "small-down":
-        dom0.in_guest("bench", "/bench/load receive 8003 >/dev/null 2>&1 &")
-    elif what == "small-up":
-        dom0.ok("/usr/lib/domus/load receive 8003 >/dev/null 2>&1 &")
     for _ in range(2):
+        receive(dom0, what)
+        figures = netd_figures(dom0)
         before = [int(n) for n in dom0.in_guest("bench", FIGURES).split()]
         if where == "guest":
             dom0.in_guest("bench", f"/bench/load mark {words}", part_net.LIMIT)
         else:
             dom0.ok(f"/usr/lib/domus/load mark {words}", part_net.LIMIT)
         after = [int(n) for n in dom0.in_guest("bench", FIGURES).split()]
-    return sum(after) - sum(before), modules
+    gained = {name: value - figures.get(name, 0) for name, value in netd_figures(dom0).items()}
+    return sum(after) - sum(before), modules, gained
+
+
+def receive(dom0, what):
+    """Starts who takes the packets; it ends when none came for two seconds. Not the shell's own child (part_net.small_up)."""
+    if what == "small-down":
+        dom0.in_guest("bench", "(/bench/load receive 8003 >/dev/null 2>&1 &); sleep 1", 300)
+    elif what == "small-up":
+        dom0.ok("((/usr/lib/domus/load receive 8003 >/dev/null 2>&1) &); sleep 1", 300)
+
+
+def netd_figures(dom0):
+    """What the card's server counts, of both ways; Linux's netback counts no batches."""
+    if dom0.tool_name != "domus":
+        return {}
+    view = json.loads(dom0.tool("ring bench vif0 --json"))
+    return {figure["name"]: int(figure["value"]) for figure in view.get("figures", []) if figure.get("counts")}
 
 
 class Places:
@@ -68,6 +84,7 @@ class Places:
         lines = {name: [" ".join(line.split()[:3]) + "".join(line.split()[3:]) for line in text.splitlines()]
                  for name, text in modules.items()}
         self.modules = {name: Symbols(text) for name, text in lines.items()}
+        self.starts = {address for symbols in (kernel, self.hypervisor, *self.modules.values()) for address in symbols.starts()}
         self.bases, dom0s = {}, {"do_vfs_ioctl", "gnttab_batch_copy"}
         for address, _, place in rows:
             if KERNEL <= address < MODULES:
@@ -95,18 +112,24 @@ class Places:
 
 
 def show(what, packets, rows, places, lines):
-    owners, functions, total = {}, {}, 0
+    owners, functions, calls, total = {}, {}, {}, 0
     for address, count, place in rows:
         who, name = places.owner(address, place)
         owners[who] = owners.get(who, 0) + count
         functions[who, name] = functions.get((who, name), 0) + count
+        if address in places.starts:
+            calls[who, name] = calls.get((who, name), 0) + count
         total += count
     print(f"{what}: {total:,} instructions, {packets} packets both ways, {total / packets:,.0f} each")
     for who, count in sorted(owners.items(), key=lambda item: -item[1]):
         print(f"  {count / packets:12,.1f}  {100 * count / total:5.1f} %  {who}")
-    print("functions:")
-    for (who, name), count in sorted(functions.items(), key=lambda item: -item[1])[:lines]:
-        print(f"  {count / packets:12,.1f}  {100 * count / total:5.1f} %  {who}: {name[:100]}")
+    print("functions, and calls for each packet:")
+    for key, count in sorted(functions.items(), key=lambda item: -item[1])[:lines]:
+        print(f"  {count / packets:12,.1f}  {100 * count / total:5.1f} %  {calls.get(key, 0) / packets:7.2f}  {': '.join(key)[:100]}")
+    print("dom0's system calls for each packet:")
+    for (who, name), count in sorted(calls.items(), key=lambda item: -item[1]):
+        if who == "dom0 kernel" and name.startswith("__x64_sys_") and count >= packets / 1000:
+            print(f"  {count / packets:12.3f}  {name[len('__x64_sys_'):]}")
 
 
 def read_rows(path):
@@ -128,11 +151,12 @@ def main():
                 hypervisor_options=column.hypervisor_options)
     try:
         part_net.start(dom0, part_net.BACKENDS[a.backend], "norandmaps")
-        packets, modules = run(dom0, a.what)
+        packets, modules, figures = run(dom0, a.what)
     finally:
         dom0.stop()
     rows = read_rows(counts)
     show(f"{a.what}, {a.backend}, {column.title}", packets, rows, Places(rows, kernel, modules, column), a.lines)
+    print("domus-netd: " + (", ".join(f"{name} {gained:,}" for name, gained in figures.items() if gained) or "no figures"))
     return 0
 
 
