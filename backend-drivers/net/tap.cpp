@@ -5,9 +5,18 @@
 
 namespace domus::net {
 
-ssize_t Tap::send(std::span<const iovec> pieces) {
-    const ssize_t sent = ::writev(stream_.native_handle(), pieces.data(), static_cast<int>(pieces.size()));
-    return sent < 0 ? -errno : sent;
+void Tap::send(std::span<Outgoing> packets) {
+    const bool many = packets.size() > 1 && ring_.open(); // for one packet the plain call costs less
+    if (many) {
+        ring_.send(stream_.native_handle(), packets);
+    }
+    for (Outgoing& packet : packets) {
+        if (!many || packet.result == PacketRing::not_sent) {
+            const ssize_t sent =
+                ::writev(stream_.native_handle(), packet.pieces.data(), static_cast<int>(packet.pieces.size()));
+            packet.result = sent < 0 ? -errno : sent;
+        }
+    }
 }
 
 ssize_t Tap::receive(std::span<const iovec> pieces) {

@@ -7,7 +7,7 @@
 #include <boost/asio/redirect_error.hpp>
 #include <boost/asio/use_awaitable.hpp>
 
-#include "backend-drivers/net/wire.hpp"
+#include "backend-drivers/net/packet_ring.hpp"
 
 namespace domus::net {
 
@@ -16,7 +16,7 @@ public:
     /// Takes the descriptor over; it does not block.
     Tap(const boost::asio::any_io_executor& executor, int descriptor) : stream_(executor, descriptor) {}
 
-    ssize_t send(std::span<const iovec> pieces) override;
+    void send(std::span<Outgoing> packets) override;
     ssize_t receive(std::span<const iovec> pieces) override;
 
     /// Until there is something to read, or stop().
@@ -33,6 +33,7 @@ public:
     int descriptor() { return stream_.native_handle(); }
 
 private:
+    PacketRing ring_;
     boost::asio::posix::stream_descriptor stream_;
 };
 

@@ -13,14 +13,14 @@ constexpr std::size_t packets_per_batch = 64;
 constexpr std::size_t slots_per_batch = 192; // with one chain more it still fits the ring
 
 /// The packet's first bytes in one piece: in place, or gathered where a frontend has spread them.
-std::span<const std::uint8_t> head_of(std::span<const iovec> data, std::span<std::uint8_t> scratch) {
-    if (data[0].iov_len >= scratch.size() || data.size() == 1) {
-        return {static_cast<const std::uint8_t*>(data[0].iov_base), data[0].iov_len};
+std::span<const std::uint8_t> head_of(std::span<const client::GrantCopy> data, std::span<std::uint8_t> scratch) {
+    if (data[0].length >= scratch.size() || data.size() == 1) {
+        return {static_cast<const std::uint8_t*>(data[0].local), data[0].length};
     }
     std::size_t filled = 0;
-    for (const iovec& piece : data) {
-        const std::size_t length = std::min(piece.iov_len, scratch.size() - filled);
-        std::memcpy(scratch.data() + filled, piece.iov_base, length);
+    for (const client::GrantCopy& piece : data) {
+        const std::size_t length = std::min<std::size_t>(piece.length, scratch.size() - filled);
+        std::memcpy(scratch.data() + filled, piece.local, length);
         filled += length;
     }
     return scratch.first(filled);
@@ -32,6 +32,9 @@ TxQueue::TxQueue(TxRing ring, client::Grants& grants, Wire& wire, Settings setti
     : ring_(ring), grants_(grants), wire_(wire), settings_(settings), counts_(counts), pages_(grants, ring.size()) {
     batch_.reserve(packets_per_batch);
     pieces_.reserve(slots_per_batch + longest_chain);
+    headers_.reserve(packets_per_batch);
+    parts_.reserve(slots_per_batch + longest_chain + packets_per_batch); // never moved: what is sent points there
+    outgoing_.reserve(packets_per_batch);
 }
 
 Turn TxQueue::serve(Clock::time_point now) {
@@ -50,11 +53,12 @@ Turn TxQueue::serve(Clock::time_point now) {
     }
     copy();
     counts_.batches.add();
-    std::span<const client::GrantCopy> left = pieces_;
-    for (const TxChain& chain : batch_) {
-        const std::size_t count = chain.refusal() ? 0 : chain.fragments().size();
-        answer(chain, send(chain, left.first(count)));
-        left = left.subspan(count);
+    prepare();
+    wire_.send(outgoing_);
+    auto sent = outgoing_.cbegin();
+    for (const Packet& packet : batch_) {
+        const bool tried = packet.status == NETIF_RSP_OKAY;
+        answer(packet.chain, tried ? outcome(packet.chain, *sent++) : packet.status);
     }
     return throttled ? Turn::Throttled : Turn::More;
 }
@@ -67,8 +71,8 @@ bool TxQueue::next_chain(Clock::time_point now) {
             return false;
         }
     }
-    batch_.push_back(read_chain());
-    want(batch_.back());
+    batch_.push_back({read_chain()});
+    want(batch_.back().chain);
     return true;
 }
 
@@ -107,27 +111,60 @@ void TxQueue::copy() {
     }
 }
 
-std::int16_t TxQueue::send(const TxChain& chain, std::span<const client::GrantCopy> pieces) {
+/// What of the batch is to be sent.
+void TxQueue::prepare() {
+    headers_.clear();
+    parts_.clear();
+    outgoing_.clear();
+    std::span<const client::GrantCopy> left = pieces_;
+    for (Packet& packet : batch_) {
+        const std::size_t count = packet.chain.refusal() ? 0 : packet.chain.fragments().size();
+        packet.status = judge(packet.chain, left.first(count));
+        left = left.subspan(count);
+    }
+}
+
+/// NETIF_RSP_OKAY: the packet is among those to be sent.
+std::int16_t TxQueue::judge(const TxChain& chain, std::span<const client::GrantCopy> pieces) {
     const auto failed = [](const client::GrantCopy& piece) { return piece.status != GNTST_okay; };
     if (chain.refusal() || std::any_of(pieces.begin(), pieces.end(), failed)) {
         return drop(counts_.dropped, NETIF_RSP_ERROR);
     }
-    std::array<iovec, most_fragments + 1> all{};
-    for (std::size_t i = 0; i < pieces.size(); ++i) {
-        all[i + 1] = {pieces[i].local, pieces[i].length};
-    }
     std::array<std::uint8_t, head_size> scratch;
-    const auto head = head_of(std::span(all).subspan(1, pieces.size()), scratch);
+    const auto head = head_of(pieces, scratch);
     if (settings_.source && (head.size() < shortest_packet ||
                              !std::equal(settings_.source->begin(), settings_.source->end(), head.begin() + 6))) {
         return drop(counts_.spoofed, NETIF_RSP_DROPPED);
     }
-    auto header = to_wire(chain.offload(), head, chain.size());
+    const auto header = to_wire(chain.offload(), head, chain.size());
     if (!header) {
         return drop(counts_.dropped, NETIF_RSP_ERROR);
     }
-    all[0] = {&*header, sizeof *header};
-    if (wire_.send(std::span(all).first(pieces.size() + 1)) < 0) {
+    address(*header, pieces);
+    return NETIF_RSP_OKAY;
+}
+
+/// Puts a packet among those to be sent. Its header goes before its data where the page has room: one piece less.
+void TxQueue::address(const WireHeader& header, std::span<const client::GrantCopy> pieces) {
+    const std::size_t begin = parts_.size();
+    const client::GrantCopy& first = pieces.front();
+    auto* const data = static_cast<std::uint8_t*>(first.local);
+    if (first.offset >= sizeof header) {
+        std::memcpy(data - sizeof header, &header, sizeof header);
+        parts_.push_back({data - sizeof header, sizeof header + first.length});
+    } else {
+        headers_.push_back(header);
+        parts_.push_back({&headers_.back(), sizeof header});
+        parts_.push_back({data, first.length});
+    }
+    for (const client::GrantCopy& piece : pieces.subspan(1)) {
+        parts_.push_back({piece.local, piece.length});
+    }
+    outgoing_.push_back({.pieces = std::span(parts_).subspan(begin)});
+}
+
+std::int16_t TxQueue::outcome(const TxChain& chain, const Outgoing& outgoing) {
+    if (outgoing.result < 0) {
         return drop(counts_.dropped, NETIF_RSP_DROPPED);
     }
     counts_.packets.add();

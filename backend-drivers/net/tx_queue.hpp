@@ -1,8 +1,8 @@
 // From the guest to the wire: one queue's transmit ring. Owner: Queue. No lock, one thread.
 // Packets are copied out of the guest's pages in one batch, each slot's data to the page of this process that belongs
-// to the slot, so no memory is allocated while serving.
+// to the slot, so no memory is allocated while serving; and they are given to the wire in one batch.
 //
-// Responses are in the order of the requests and are shown for each packet at once, when it has been sent. rsp_prod
+// Responses are in the order of the requests, and are shown packet by packet when the batch has been sent. rsp_prod
 // therefore always stands between two packets, and a new process goes on there: what an earlier one had taken and not
 // answered is sent (again). Only the first packet may have lost its grant references to responses that were written and
 // not yet shown; forget_first() answers it unsent.
@@ -50,11 +50,19 @@ public:
     void note() { counts_.ring.note(ring_); }
 
 private:
+    struct Packet {
+        TxChain chain;
+        std::int16_t status = NETIF_RSP_OKAY; ///< anything else: it is not sent
+    };
+
     bool next_chain(Clock::time_point now);
     TxChain read_chain();
     void want(const TxChain& chain);
     void copy();
-    std::int16_t send(const TxChain& chain, std::span<const client::GrantCopy> pieces);
+    void prepare();
+    std::int16_t judge(const TxChain& chain, std::span<const client::GrantCopy> pieces);
+    void address(const WireHeader& header, std::span<const client::GrantCopy> pieces);
+    std::int16_t outcome(const TxChain& chain, const Outgoing& outgoing);
     std::int16_t drop(backend::Stats::Value& why, std::int16_t status);
     void answer(const TxChain& chain, std::int16_t status);
 
@@ -64,8 +72,11 @@ private:
     Settings settings_;
     Counts counts_;
     Arena pages_;
-    std::vector<TxChain> batch_;
+    std::vector<Packet> batch_;
     std::vector<client::GrantCopy> pieces_;
+    std::vector<WireHeader> headers_; ///< of packets that have no room before their data
+    std::vector<iovec> parts_;        ///< of all that is sent; Outgoing::pieces are in it
+    std::vector<Outgoing> outgoing_;
     bool notify_ = false;
 };
 

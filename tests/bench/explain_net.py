@@ -62,9 +62,9 @@ def run(dom0, what):
 def receive(dom0, what):
     """Starts who takes the packets; it ends when none came for two seconds. Not the shell's own child (part_net.small_up)."""
     if what == "small-down":
-        dom0.in_guest("bench", "(/bench/load receive 8003 >/dev/null 2>&1 &); sleep 1", 300)
+        dom0.in_guest("bench", "sleep 3; (/bench/load receive 8003 >/dev/null 2>&1 &); sleep 1", 300)
     elif what == "small-up":
-        dom0.ok("((/usr/lib/domus/load receive 8003 >/dev/null 2>&1) &); sleep 1", 300)
+        dom0.ok("sleep 3; ((/usr/lib/domus/load receive 8003 >/dev/null 2>&1) &); sleep 1", 300)
 
 
 def netd_figures(dom0):

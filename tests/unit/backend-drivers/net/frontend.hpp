@@ -50,24 +50,34 @@ struct FakeWire : Wire {
     };
     std::vector<Frame> sent;
     std::deque<Frame> incoming;
-    int error = 0; ///< of send()
-    std::function<void()> on_send;
+    std::map<std::size_t, int> errors; ///< of send(), by how often packets were tried before
+    std::size_t tried = 0;
+    unsigned calls = 0;
+    std::function<void()> on_send; ///< before each packet
 
-    ssize_t send(std::span<const iovec> pieces) override {
+    void send(std::span<Outgoing> packets) override {
+        ++calls;
+        for (Outgoing& packet : packets) {
+            packet.result = send(packet.pieces);
+        }
+    }
+    ssize_t send(std::span<const iovec> pieces) {
         if (on_send) {
             on_send();
         }
-        if (error != 0) {
-            return -error;
+        if (const auto error = errors.find(tried++); error != errors.end()) {
+            return -error->second;
+        }
+        Bytes all;
+        for (const iovec& piece : pieces) {
+            const auto* begin = static_cast<const std::uint8_t*>(piece.iov_base);
+            all.insert(all.end(), begin, begin + piece.iov_len);
         }
         Frame frame{};
-        std::memcpy(&frame.header, pieces[0].iov_base, sizeof frame.header);
-        for (const iovec& piece : pieces.subspan(1)) {
-            const auto* begin = static_cast<const std::uint8_t*>(piece.iov_base);
-            frame.bytes.insert(frame.bytes.end(), begin, begin + piece.iov_len);
-        }
+        std::memcpy(&frame.header, all.data(), sizeof frame.header);
+        frame.bytes.assign(all.begin() + sizeof frame.header, all.end());
         sent.push_back(frame);
-        return static_cast<ssize_t>(sent.back().bytes.size() + sizeof frame.header);
+        return static_cast<ssize_t>(all.size());
     }
     ssize_t receive(std::span<const iovec> pieces) override {
         if (incoming.empty()) {
