@@ -16,6 +16,8 @@ def test_ping_and_tcp_both_ways(dom0):
     rights = dom0.ok("grep CapEff /proc/$(pidof domus-netd)/status").split()[1]
     assert int(rights, 16) == 1 << 12, "more rights than CAP_NET_ADMIN"
     assert dom0.ok("grep Seccomp: /proc/$(pidof domus-netd)/status").split()[1] == "2", "system calls are not filtered"
+    rings = dom0.ok("ls -l /proc/$(pidof domus-netd)/fd").count("[io_uring]")
+    assert rings == 2, f"{rings} queues write their packets in batches"
     dom0.in_guest("net", "ping -c 3 -W 5 10.9.0.1")
     dom0.ok(f"ping -c 2 -s 6000 -W 5 {ADDRESS}")  # fragments, more than a page in all
     down, up = transfer(dom0, "net", 16), transfer_up(dom0, "net", 16)
