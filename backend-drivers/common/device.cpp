@@ -97,6 +97,7 @@ asio::awaitable<bool> Device::step() {
     facts.online = online.value_or("0") == "1";
     facts.connected = connected_;
     facts.may_resume = may_resume_;
+    facts.renewed = co_await renewed();
     const Action action = decide(facts);
     if (action != Action::None) {
         spdlog::debug("{}: backend {}, frontend {}, {}", id_.text(), name_of(facts.mine), name_of(facts.frontend),
@@ -104,6 +105,16 @@ asio::awaitable<bool> Device::step() {
         co_await attempt(action);
     }
     co_return true;
+}
+
+/// A frontend may go and come back while nobody looked, and then both nodes say Connected as before.
+asio::awaitable<bool> Device::renewed() {
+    bool differs = false;
+    for (std::size_t i = 0; connected_ && i < read_.size(); ++i) {
+        const auto now = co_await frontend_node(read_[i].first);
+        differs |= now != read_[i].second;
+    }
+    co_return differs;
 }
 
 /// A store that is lost ends the device; everything else that fails closes it.
@@ -141,7 +152,10 @@ asio::awaitable<void> Device::act(Action action) {
     case Action::Resume: {
         may_resume_ = false;
         connected_ = true; // disconnect() must clean up after a resume that fails
+        read_.clear();
+        connecting_ = true;
         const bool resumed = co_await driver_->resume();
+        connecting_ = false;
         if (!resumed) {
             throw std::runtime_error("the frontend is connected, but what an earlier process served is not known here");
         }
@@ -166,13 +180,17 @@ asio::awaitable<void> Device::offer() {
 }
 
 asio::awaitable<void> Device::connect() {
+    read_.clear();
+    connecting_ = true;
     Nodes nodes = co_await driver_->connect();
+    connecting_ = false;
     connected_ = true;
     co_await publish(std::move(nodes), State::Connected);
     spdlog::info("{}: connected", id_.text());
 }
 
 asio::awaitable<void> Device::disconnect() {
+    connecting_ = false; // where connecting failed
     if (std::exchange(connected_, false)) {
         co_await driver_->disconnect();
     }
@@ -217,7 +235,11 @@ asio::awaitable<std::optional<std::string>> Device::node(std::string name) {
 }
 
 asio::awaitable<std::optional<std::string>> Device::frontend_node(std::string name) {
-    co_return co_await store_->try_read(frontend_path_ + "/" + name);
+    auto value = co_await store_->try_read(frontend_path_ + "/" + name);
+    if (connecting_) {
+        read_.emplace_back(std::move(name), value);
+    }
+    co_return value;
 }
 
 asio::awaitable<std::optional<std::uint64_t>> Device::frontend_number(std::string name, std::uint64_t limit) {

@@ -9,6 +9,8 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include <boost/asio/any_io_executor.hpp>
 #include <boost/asio/awaitable.hpp>
@@ -75,7 +77,8 @@ public:
 
     /// A node of the backend's own directory, written by the toolstack.
     asio::awaitable<std::optional<std::string>> node(std::string name);
-    /// A node of the frontend's directory: the guest's words, to be checked.
+    /// A node of the frontend's directory: the guest's words, to be checked. What is read in connect() or resume() is
+    /// what the connection stands on: when it changes, the frontend has begun anew, and is connected anew.
     asio::awaitable<std::optional<std::string>> frontend_node(std::string name);
     /// The same as a number of at most `limit`. Throws std::runtime_error naming the node when it is anything else;
     /// nothing when it is absent.
@@ -99,6 +102,7 @@ private:
     asio::awaitable<void> connect();
     asio::awaitable<void> disconnect();
     asio::awaitable<void> report_failure();
+    asio::awaitable<bool> renewed();
     asio::awaitable<void> publish(Nodes nodes, State state);
 
     std::shared_ptr<xenstore::Client> store_;
@@ -108,7 +112,8 @@ private:
     std::unique_ptr<Driver> driver_;
     std::string frontend_path_;
     std::optional<std::string> failure_;
-    bool connected_ = false, may_resume_ = true, stopped_ = false, changed_ = true;
+    std::vector<std::pair<std::string, std::optional<std::string>>> read_; ///< of the frontend's, while connecting
+    bool connected_ = false, may_resume_ = true, stopped_ = false, changed_ = true, connecting_ = false;
     Signal wake_;
 };
 

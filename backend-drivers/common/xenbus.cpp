@@ -60,7 +60,8 @@ Action while_connected(const Facts& facts) {
     if (facts.mine == State::Closing) {
         return Action::None; // until the frontend has closed, its requests are served
     }
-    if (facts.frontend == State::Initialising || facts.frontend == State::InitWait) {
+    if (facts.frontend == State::Initialising || facts.frontend == State::InitWait ||
+        (facts.renewed && ready(facts.frontend))) {
         return Action::Restart;
     }
     return facts.frontend == State::Closing ? Action::ShowClosing : Action::None;
@@ -102,7 +103,9 @@ Action decide(const Facts& facts) {
         }
         return gone(facts.frontend) ? Action::Close : Action::None;
     case State::Closed:
-        return facts.online && facts.frontend == State::Initialising ? Action::Offer : Action::None;
+        // It had let go. One that comes back while this was being closed may still have seen Connected, and connected.
+        return facts.online && (facts.frontend == State::Initialising || ready(facts.frontend)) ? Action::Offer
+                                                                                                : Action::None;
     }
     return Action::None;
 }

@@ -56,6 +56,7 @@ struct Facts {
     bool online = true;      ///< the toolstack wants the device to exist
     bool connected = false;  ///< the driver serves the frontend
     bool may_resume = false; ///< this process has not yet tried to go on where an earlier one was
+    bool renewed = false;    ///< connected, and the frontend's nodes are no longer those that the driver connected by
 };
 
 enum class Action {

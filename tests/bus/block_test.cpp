@@ -83,7 +83,8 @@ struct DiskOnTheBus {
     }
     bool up(DiskLimits limits = {}) {
         guest->start(connect(limits));
-        return bus.until([&] { return stage != "none"; }) && stage == "connected";
+        bus.settle(); // the backend has seen that the guest is Connected, too
+        return stage == "connected";
     }
     Task<Result<void>> round(u8* memory, std::size_t pages, u64 sector, u8 seed) {
         const std::size_t bytes = pages * page_size;

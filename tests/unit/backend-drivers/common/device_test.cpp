@@ -50,6 +50,42 @@ TEST_F(DeviceTest, AFrontendClosesAndComesBackAThousandTimes) {
     EXPECT_EQ(std::count(script.calls.begin(), script.calls.end(), "connect"), 1001);
 }
 
+// Linux's blkfront, taken off its driver and put back: its probe looks for no state but the backend's.
+TEST_F(DeviceTest, AFrontendThatIsBackBeforeTheBackendHasClosedIsServed) {
+    connect();
+    script.at_disconnect = [this] { frontend(State::Connected); };
+    frontend(State::Closed);
+    EXPECT_TRUE(until([&] { return std::count(script.calls.begin(), script.calls.end(), "connect") == 2; }));
+    EXPECT_TRUE(becomes(State::Connected));
+    EXPECT_EQ(script.calls, (Calls{"offer", "connect", "disconnect", "offer", "connect"}));
+}
+
+// The same, so quick that nobody saw it close: its nodes are others.
+TEST_F(DeviceTest, AFrontendThatWasAwayUnseenIsConnectedAnew) {
+    script.reads = {"ring-ref", "queue-0/ring-ref"};
+    store.write(front + "/ring-ref", "8");
+    connect();
+    frontend(State::Connected);
+    settle();
+    EXPECT_EQ(script.calls, (Calls{"offer", "connect"})) << "the same nodes are the same connection";
+    store.write(front + "/unread", "1");
+    frontend(State::Connected);
+    settle();
+    EXPECT_EQ(script.calls, (Calls{"offer", "connect"})) << "a node that nobody asked for is nobody's business";
+    store.write(front + "/ring-ref", "9");
+    frontend(State::Connected);
+    EXPECT_TRUE(until([&] { return script.calls.size() == 5; }));
+    EXPECT_EQ(script.calls, (Calls{"offer", "connect", "disconnect", "offer", "connect"}));
+    EXPECT_TRUE(becomes(State::Connected));
+    kill_backend();
+    start();
+    settle();
+    store.write(front + "/queue-0/ring-ref", "10");
+    frontend(State::Connected);
+    EXPECT_TRUE(until([&] { return script.calls.size() == 4; }));
+    EXPECT_EQ(script.calls, (Calls{"resume", "disconnect", "offer", "connect"}));
+}
+
 TEST_F(DeviceTest, AFrontendThatCrashedAndBootsAgainIsTakenAnew) {
     connect();
     frontend(State::Initialising); // the guest's kernel began anew, or was restored from a file

@@ -85,6 +85,8 @@ struct ToyDriver : Driver {
         std::string fail_at;
         bool can_resume = true;
         Device* device = nullptr;
+        std::vector<std::string> reads; ///< of the frontend's nodes, when it connects
+        std::function<void()> at_disconnect = [] {}; ///< once
     };
     explicit ToyDriver(Script& script) : script_(script) {}
 
@@ -101,16 +103,25 @@ struct ToyDriver : Driver {
     }
     asio::awaitable<Nodes> connect() override {
         called("connect");
+        co_await read();
         Nodes nodes{{"size", "5"}};
         co_return nodes;
     }
     asio::awaitable<bool> resume() override {
         called("resume");
+        co_await read();
         co_return script_.can_resume;
     }
     asio::awaitable<void> disconnect() override {
         called("disconnect");
+        std::exchange(script_.at_disconnect, [] {})();
         co_return;
+    }
+
+    asio::awaitable<void> read() {
+        for (const auto& name : script_.reads) {
+            (void)co_await script_.device->frontend_node(name);
+        }
     }
 
     Script& script_;

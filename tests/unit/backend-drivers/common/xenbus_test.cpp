@@ -10,6 +10,7 @@ struct Row {
     State mine, frontend;
     bool online, connected, may_resume;
     Action expected;
+    bool renewed = false;
 };
 
 TEST(DecideTest, EveryRuleOfTheMachine) {
@@ -35,6 +36,12 @@ TEST(DecideTest, EveryRuleOfTheMachine) {
         {Connected, Absent, true, true, false, Action::Close},
         {Connected, Initialising, true, true, false, Action::Restart},
         {Connected, InitWait, true, true, false, Action::Restart},
+        // It was away without being seen: its nodes are others.
+        {Connected, Connected, true, true, false, Action::Restart, true},
+        {Connected, Initialised, true, true, false, Action::Restart, true},
+        {Connected, Closing, true, true, false, Action::ShowClosing, true},
+        {Connected, Closed, true, true, false, Action::Close, true},
+        {Closing, Connected, false, true, false, Action::None, true},
         // Unplugged by the toolstack: served until the frontend has let go.
         {Closing, Connected, false, true, false, Action::None},
         {Closing, Closing, false, true, false, Action::None},
@@ -46,14 +53,18 @@ TEST(DecideTest, EveryRuleOfTheMachine) {
         {Connected, Closed, true, false, true, Action::Close},
         {Connected, Initialising, true, false, true, Action::Restart},
         {Closing, Connected, true, false, false, Action::None},
-        // Closed: only a frontend that begins anew, of a device that is still wanted, opens it again.
+        // Closed: a frontend that begins anew, of a device that is still wanted, opens it again; so does one that was
+        // quicker than this side's closing, took the state Connected that it still saw for the new one, and connected.
         {Closed, Initialising, true, false, false, Action::Offer},
         {Closed, Initialising, false, false, false, Action::None},
-        {Closed, Connected, true, false, false, Action::None},
+        {Closed, Connected, true, false, false, Action::Offer},
+        {Closed, Initialised, true, false, true, Action::Offer},
+        {Closed, Connected, false, false, false, Action::None},
+        {Closed, Closing, true, false, false, Action::None},
         {Closed, Closed, true, false, true, Action::None},
     };
     for (const Row& row : rows) {
-        const Facts facts{row.mine, row.frontend, row.online, row.connected, row.may_resume};
+        const Facts facts{row.mine, row.frontend, row.online, row.connected, row.may_resume, row.renewed};
         EXPECT_EQ(decide(facts), row.expected)
             << "backend " << name_of(row.mine) << ", frontend " << name_of(row.frontend) << ", online " << row.online
             << ", connected " << row.connected << ", may resume " << row.may_resume;
@@ -64,11 +75,12 @@ TEST(DecideTest, EveryRuleOfTheMachine) {
 TEST(DecideTest, EveryStateComesToRest) {
     for (unsigned frontend = 0; frontend <= 8; ++frontend) {
         for (unsigned mine = 0; mine <= 8; ++mine) {
-            for (unsigned bits = 0; bits < 8; ++bits) {
-                Facts facts{State(mine), State(frontend), (bits & 1) != 0, (bits & 2) != 0, (bits & 4) != 0};
+            for (unsigned bits = 0; bits < 16; ++bits) {
+                Facts facts{State(mine), State(frontend), (bits & 1) != 0, (bits & 2) != 0, (bits & 4) != 0, (bits & 8) != 0};
                 int steps = 0;
                 for (Action action = decide(facts); action != Action::None; action = decide(facts)) {
                     ASSERT_LT(++steps, 5) << "mine " << mine << " frontend " << frontend << " bits " << bits;
+                    facts.renewed = facts.renewed && action == Action::ShowClosing;
                     facts.may_resume = facts.may_resume && action == Action::Connect;
                     facts.connected = action == Action::Connect || action == Action::Resume ||
                                       (facts.connected && action == Action::ShowClosing);
