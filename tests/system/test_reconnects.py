@@ -1,15 +1,19 @@
-"""A thousand reconnects of a disk and of a card (make test-long): Linux's frontends leave our backends and come back."""
+"""A disk and a card leave our backends and come back, again and again (make test-long): Linux's frontends, taken off their
+drivers and put back. DOMUS_RECONNECTS=1000 in the environment for so many; a thousand take most of an hour."""
+import os
+
 from harness.runner import long, only
 
-TIMES = 40
+TIMES = int(os.environ.get("DOMUS_RECONNECTS", 150))
 IN = "/usr/lib/domus/guest-run {} 20 '{}'"
-# Each time another page of the disk has to be the right one, and a packet to come back.
+# Each time another page of the disk has to be the right one, and a packet to come back (the first may be lost).
 LOOP = """cat >/tmp/loop <<"end"
 again() { echo $1 >/sys/bus/xen/drivers/$2/unbind && echo $1 >/sys/bus/xen/drivers/$2/bind; }
 disk() { again vbd-51728 vbd && until [ -b /dev/xvdb ]; do sleep 0.05; done &&
     [ "$(dd if=/dev/xvdb bs=4k skip=$(($1 % 256)) count=1 iflag=direct 2>/dev/null | cut -c -8)" = $(printf %08d $(($1 % 256))) ]; }
 card() { again vif-0 vif && until [ -e /sys/class/net/eth0 ]; do sleep 0.05; done &&
-    ip link set eth0 up && ip addr add 10.9.0.5/24 dev eth0 && ping -c 1 -W 20 10.9.0.1 >/dev/null; }
+    ip link set eth0 up && ip addr add 10.9.0.5/24 dev eth0 && answered 10; }
+answered() { ping -c 1 -W 2 10.9.0.1 >/dev/null || { [ $1 -gt 1 ] && answered $(($1 - 1)); }; }
 i=0
 while [ $i -lt $1 ]; do
     disk $i || { echo "the disk failed" >/tmp/failed; break; }
@@ -23,7 +27,7 @@ sh /tmp/loop TIMES >/dev/null 2>&1 &"""
 
 @long
 @only(tools="domus")
-def test_a_thousand_of_a_disk_and_of_a_card(dom0):
+def test_a_disk_and_a_card_come_back(dom0):
     dom0.ok("i=0; while [ $i -lt 256 ]; do printf '%08d%4087d\\n' $i 0; i=$((i + 1)); done >/tmp/pages; "
             "[ $(stat -c %s /tmp/pages) = $((256 * 4096)) ]", 60)
     dom0.guest("often", disk=["/tmp/pages,raw,xvdb,r"], vif=["mac=00:16:3e:00:00:55,bridge=xenbr0"])
@@ -48,7 +52,7 @@ def turn(dom0, times):
     reached = 0
     while reached < times:  # each fifty in their own time, so that a hang is found where it is
         reached = min(reached + 50, times)
-        dom0.until(IN.format("often", f"[ -e /tmp/ended ] || [ $(cat /tmp/times || echo 0) -ge {reached} ]"), 180)
+        dom0.until(IN.format("often", f"[ -e /tmp/ended ] || [ $(cat /tmp/times || echo 0) -ge {reached} ]"), 300)
     dom0.until(IN.format("often", "[ -e /tmp/ended ]"), 60)
     assert dom0.in_guest("often", "cat /tmp/times /tmp/failed 2>/dev/null; true").split() == [str(times)]
 
