@@ -11,8 +11,8 @@ LOOP = """cat >/tmp/loop <<"end"
 again() { echo $1 >/sys/bus/xen/drivers/$2/unbind && echo $1 >/sys/bus/xen/drivers/$2/bind; }
 disk() { again vbd-51728 vbd && until [ -b /dev/xvdb ]; do sleep 0.05; done &&
     [ "$(dd if=/dev/xvdb bs=4k skip=$(($1 % 256)) count=1 iflag=direct 2>/dev/null | cut -c -8)" = $(printf %08d $(($1 % 256))) ]; }
-card() { again vif-0 vif && until [ -e /sys/class/net/eth0 ]; do sleep 0.05; done &&
-    ip link set eth0 up && ip addr add 10.9.0.5/24 dev eth0 && answered 10; }
+card() { again vif-0 vif && until ip link set eth0 up; do sleep 0.05; done &&
+    ip addr add 10.9.0.5/24 dev eth0 && answered 10; }
 answered() { ping -c 1 -W 2 10.9.0.1 >/dev/null || { [ $1 -gt 1 ] && answered $(($1 - 1)); }; }
 i=0
 while [ $i -lt $1 ]; do
