@@ -67,8 +67,7 @@ void World::list_status_frames(Choices& c) {
 // A privileged domain asks for another's, which may make them.
 void World::acquire_frames(Choices& c) {
     xen_mem_acquire_resource_t request{};
-    const u32 target = other_slot(c);
-    request.domid = slots_[target].domain ? slots_[target].domain->id.n : any_domid(c);
+    request.domid = any_domid(c);
     request.type = XENMEM_resource_grant_table;
     request.id = c.one_in(2) ? XENMEM_resource_grant_table_id_status : XENMEM_resource_grant_table_id_shared;
     request.frame = c.pick(2);
@@ -76,11 +75,13 @@ void World::acquire_frames(Choices& c) {
     request.frame_list.p = reinterpret_cast<xen_pfn_t*>(area() + frames_offset);
     m_.put(request, area() + argument_offset);
     if (call(__HYPERVISOR_memory_op, {XENMEM_acquire_resource, area() + argument_offset}) == 0)
-        note_shared_frames(target, area() + frames_offset, request.nr_frames);
+        note_shared_frames(slot_of(request.domid), area() + frames_offset, request.nr_frames);
 }
 
 void World::note_shared_frames(u32 slot, u64 list, u32 count) {
-    for (u32 i = 0; i < count && !slots_[slot].dying; ++i) // a dying domain's may go at any moment
+    if (slot == slots || slots_[slot].dying) // the controller's; a dying domain's may go at any moment
+        return;
+    for (u32 i = 0; i < count; ++i)
         model_.shared[m_.get<u64>(list + i * sizeof(u64))] = static_cast<u8>(slot);
 }
 
