@@ -67,7 +67,8 @@ void World::list_status_frames(Choices& c) {
 // A privileged domain asks for another's, which may make them.
 void World::acquire_frames(Choices& c) {
     xen_mem_acquire_resource_t request{};
-    request.domid = any_domid(c);
+    const Slot& target = slots_[other_slot(c)]; // not the controller, which keeps what it got
+    request.domid = target.domain ? target.domain->id.n : static_cast<domid_t>(DOMID_SELF);
     request.type = XENMEM_resource_grant_table;
     request.id = c.one_in(2) ? XENMEM_resource_grant_table_id_status : XENMEM_resource_grant_table_id_shared;
     request.frame = c.pick(2);
@@ -79,7 +80,7 @@ void World::acquire_frames(Choices& c) {
 }
 
 void World::note_shared_frames(u32 slot, u64 list, u32 count) {
-    if (slot == slots || slots_[slot].dying) // the controller's; a dying domain's may go at any moment
+    if (slot == slots || slots_[slot].dying) // a dying domain's may go at any moment
         return;
     for (u32 i = 0; i < count; ++i)
         model_.shared[m_.get<u64>(list + i * sizeof(u64))] = static_cast<u8>(slot);
