@@ -91,7 +91,7 @@ Result<void> copy_page(ExtCall& ext) {
     return target;
 }
 
-constexpr char no_superpages[] = "no superpages for PV";
+constexpr char no_superpages[] = "Xen's interface has no superpages for PV; Domus' own: docs/abi-extensions.md";
 
 constexpr Operation<Result<void> (*)(ExtCall&)> ext_ops[] = {
     OFFERED(MMUEXT_PIN_L1_TABLE, pin_as<FrameType::L1>, Guest),
