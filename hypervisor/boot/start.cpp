@@ -123,10 +123,11 @@ void set_protection_bits() {
 void choose_byte_moves(const Options& options) {
     const bool offered = options.erms ? *options.erms : arch::byte_moves_are_fast();
     offer_byte_moves(offered);
-    if (!offered)
-        log(Level::Info,
-            "byte moves ({}) are kept from guests: their kernels copy and clear in eights (erms=1: told of them)",
-            options.erms ? "erms=0" : "measured: slow");
+    const char* why = offered ? "measured: fast" : "measured: slow";
+    if (options.erms)
+        why = offered ? "erms=1" : "erms=0";
+    log(Level::Info, "byte moves ({}) are {} guests, whose kernels copy and clear {}", why,
+        offered ? "shown to" : "kept from", offered ? "by them" : "in eights");
 }
 
 void make_idle_vcpu(arch::CpuInfo& cpu) {
