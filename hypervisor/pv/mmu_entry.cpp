@@ -4,6 +4,7 @@
 #include "hypervisor/arch/iface/memory.hpp"
 #include "hypervisor/core/domain.hpp"
 #include "hypervisor/core/log.hpp"
+#include "hypervisor/pv/mapped_frame.hpp"
 #include "hypervisor/pv/page_entry.hpp"
 #include "hypervisor/pv/superpage.hpp"
 
@@ -40,8 +41,10 @@ Result<void> refuse(const Domain& asking, std::string_view rule, u64 value) {
 
 // After a change that needed no new reference.
 void drop_lost_right(u64 old, u64 value) {
-    if (entry::is_writable(old) && !entry::is_writable(value) && find_frame(entry::frame(old)))
-        put_type(entry::frame(old));
+    if (!entry::is_writable(old) || entry::is_writable(value))
+        return;
+    if (FrameInfo* info = find_frame(entry::frame(old)))
+        drop_writing(*info, entry::frame(old));
 }
 
 // Only writing was taken away, or only bits without references changed.
@@ -68,7 +71,8 @@ DataOwner own_frames(Domain& domain) {
 
 Result<void> take_target(u64 value, const DataOwner& from, const Domain& asking) {
     const Mfn mfn = entry::frame(value);
-    if (!find_frame(mfn)) {
+    FrameInfo* info = find_frame(mfn);
+    if (!info) {
         if (!from.devices || !is_device_frame(mfn))
             return refuse(asking, "not RAM, and the domain may not map devices", value);
         return {};
@@ -77,22 +81,20 @@ Result<void> take_target(u64 value, const DataOwner& from, const Domain& asking)
         return refuse(asking, "RAM, where only device frames were asked for", value);
     if ((value & entry::cache_mask) != 0 && !from.domain->privileged)
         return refuse(asking, "RAM is mapped write-back only", value);
-    if (!get_frame(mfn, *from.domain))
+    switch (take_mapped(*info, mfn, *from.domain, entry::is_writable(value))) {
+    case Mapped::Yes:
+        return {};
+    case Mapped::NotOwned:
         return refuse(asking, "the frame is not the domain's", value);
-    if (entry::is_writable(value) && !get_type(mfn, FrameType::Writable)) {
-        put_frame(mfn);
+    default:
         return refuse(asking, "a page table or descriptor table may not be mapped writable", value);
     }
-    return {};
 }
 
 void drop_target(u64 value) {
     const Mfn mfn = entry::frame(value);
-    if (!find_frame(mfn))
-        return;
-    if (entry::is_writable(value))
-        put_type(mfn);
-    put_frame(mfn);
+    if (FrameInfo* info = find_frame(mfn))
+        drop_mapped(*info, mfn, entry::is_writable(value));
 }
 
 Result<void> take_child(u64 value, FrameType level, Domain& owner, const Domain& asking) {

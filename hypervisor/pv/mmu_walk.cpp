@@ -7,37 +7,47 @@
 
 namespace domus::hv {
 
-std::optional<Walk> walk(u64 root, Vaddr address) {
-    if (root == 0 || !arch::is_guest_range(address, 1))
-        return std::nullopt;
-    Mfn table = frame_of(Maddr(root));
+namespace {
+
+// What the levels above a table grant together.
+struct Way {
+    Mfn table;
     bool writable = true;
     bool no_execute = false;
-    for (FrameType level = FrameType::L4; level != FrameType::L1; level = level_below(level)) {
-        const u64 value = arch::read_entry(table, entry_index(address, level));
-        if (!entry::is_present(value))
+};
+
+// Down to the table of level `to` behind an address; no L1 is behind a superpage. Inline: what a caller does not look
+// at is not computed.
+[[gnu::always_inline]] inline std::optional<Way> descend(u64 root, Vaddr address, FrameType to) {
+    if (root == 0 || !arch::is_guest_range(address, 1))
+        return std::nullopt;
+    Way way{frame_of(Maddr(root))};
+    for (FrameType level = FrameType::L4; level != to; level = level_below(level)) {
+        const u64 value = arch::read_entry(way.table, entry_index(address, level));
+        if (!entry::is_present(value) || (level == FrameType::L2 && is_superpage(value)))
             return std::nullopt;
-        if (level == FrameType::L2 && is_superpage(value))
-            return std::nullopt; // no L1 table there
-        writable = writable && entry::is_writable(value);
-        no_execute = no_execute || (value & entry::no_execute) != 0;
-        table = entry::frame(value);
+        way.writable = way.writable && entry::is_writable(value);
+        way.no_execute = way.no_execute || (value & entry::no_execute) != 0;
+        way.table = entry::frame(value);
     }
-    const EntryPlace place{table, entry_index(address, FrameType::L1)};
-    return Walk{place, arch::read_entry(place.table, place.index), writable, no_execute};
+    return way;
+}
+
+} // namespace
+
+std::optional<Walk> walk(u64 root, Vaddr address) {
+    const auto way = descend(root, address, FrameType::L1);
+    if (!way)
+        return std::nullopt;
+    const EntryPlace place{way->table, entry_index(address, FrameType::L1)};
+    return Walk{place, arch::read_entry(place.table, place.index), way->writable, way->no_execute};
 }
 
 std::optional<EntryPlace> walk_to_l2(u64 root, Vaddr address) {
-    if (root == 0 || !arch::is_guest_range(address, 1))
+    const auto way = descend(root, address, FrameType::L2);
+    if (!way)
         return std::nullopt;
-    Mfn table = frame_of(Maddr(root));
-    for (FrameType level = FrameType::L4; level != FrameType::L2; level = level_below(level)) {
-        const u64 value = arch::read_entry(table, entry_index(address, level));
-        if (!entry::is_present(value))
-            return std::nullopt;
-        table = entry::frame(value);
-    }
-    return EntryPlace{table, entry_index(address, FrameType::L2)};
+    return EntryPlace{way->table, entry_index(address, FrameType::L2)};
 }
 
 bool hold_table(Mfn table, FrameType level, const Domain& owner) {

@@ -4,9 +4,9 @@
 #include "hypervisor/arch/iface/memory.hpp"
 #include "hypervisor/core/domain.hpp"
 #include "hypervisor/core/extension_tables.hpp"
-#include "hypervisor/core/frame_owner.hpp"
 #include "hypervisor/core/frame_plain.hpp"
 #include "hypervisor/core/log.hpp"
+#include "hypervisor/pv/mapped_frame.hpp"
 #include "hypervisor/pv/mmu_entry.hpp"
 #include "hypervisor/pv/mmu_walk.hpp"
 #include "hypervisor/pv/page_entry.hpp"
@@ -89,13 +89,6 @@ struct Rights {
     u64 clear, set;
 };
 
-// After an exchange that took writing away.
-[[gnu::always_inline]] inline void drop_writing(Mfn mfn) {
-    FrameInfo* info = find_frame(mfn);
-    if (info && !put_type_plainly(*info)) [[unlikely]]
-        put_type(mfn);
-}
-
 // Each exchange that fails is tried again, as somebody else got on; so that this cannot go on for ever, a block has as
 // many tries again as entries.
 u32 protect_block(const Rights& rights, Mfn table, u32 at, u32 end, Result<void>& result) {
@@ -115,8 +108,10 @@ u32 protect_block(const Rights& rights, Mfn table, u32 at, u32 end, Result<void>
                 ++at;
         } else if (arch::exchange_entry(table, at, old, value)) { // else accessed or dirty were set meanwhile
             ++at;
-            if (entry::is_writable(old & ~value))
-                drop_writing(entry::frame(old));
+            if (entry::is_writable(old & ~value)) {
+                if (FrameInfo* info = find_frame(entry::frame(old)))
+                    drop_writing(*info, entry::frame(old));
+            }
         }
     }
     result = {};

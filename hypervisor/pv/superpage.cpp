@@ -5,28 +5,11 @@
 #include "hypervisor/pv/superpage.hpp"
 
 #include "hypervisor/abi/domus.h"
+#include "hypervisor/arch/iface/memory.hpp"
 #include "hypervisor/core/extension.hpp"
+#include "hypervisor/pv/mapped_frame.hpp"
 
 namespace domus::hv {
-namespace {
-
-Result<void> take_one(Mfn mfn, const Domain& owner, bool writable) {
-    TRY(get_frame(mfn, owner));
-    if (!writable)
-        return {};
-    if (get_type(mfn, FrameType::Writable)) [[likely]]
-        return {};
-    put_frame(mfn);
-    return Err::Inval;
-}
-
-void drop_one(Mfn mfn, bool writable) {
-    if (writable)
-        put_type(mfn);
-    put_frame(mfn);
-}
-
-} // namespace
 
 const char* superpage_refusal(u64 value, FrameType level) {
     if (level != FrameType::L2 || (extension_features & DOMUS_FEATURE_superpages) == 0)
@@ -39,14 +22,18 @@ const char* superpage_refusal(u64 value, FrameType level) {
     return nullptr;
 }
 
+// Frames that are not RAM are nobody's.
 Result<void> take_superpage(u64 value, const Domain& owner) {
     const Mfn first = entry::frame(value);
+    if (first.n + superpage_frames > arch::frame_limit())
+        return Err::Inval;
+    FrameInfo* infos = &frame_info(first);
     const bool writable = entry::is_writable(value);
     for (u32 i = 0; i < superpage_frames; ++i) {
-        if (take_one(Mfn(first.n + i), owner, writable)) [[likely]]
+        if (take_mapped(infos[i], first + i, owner, writable) == Mapped::Yes) [[likely]]
             continue;
         while (i-- > 0)
-            drop_one(Mfn(first.n + i), writable);
+            drop_mapped(infos[i], first + i, writable);
         return Err::Inval;
     }
     return {};
@@ -54,14 +41,17 @@ Result<void> take_superpage(u64 value, const Domain& owner) {
 
 void drop_superpage(u64 value) {
     const Mfn first = entry::frame(value);
+    FrameInfo* infos = &frame_info(first);
     const bool writable = entry::is_writable(value);
     for (u32 i = 0; i < superpage_frames; ++i)
-        drop_one(Mfn(first.n + i), writable);
+        drop_mapped(infos[i], first + i, writable);
 }
 
 void drop_superpage_writing(u64 value) {
+    const Mfn first = entry::frame(value);
+    FrameInfo* infos = &frame_info(first);
     for (u32 i = 0; i < superpage_frames; ++i)
-        put_type(Mfn(entry::frame(value).n + i));
+        drop_writing(infos[i], first + i);
 }
 
 } // namespace domus::hv
