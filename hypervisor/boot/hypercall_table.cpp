@@ -116,6 +116,22 @@ void switch_short_hypercalls_on() {
     }
 }
 
+namespace {
+
+constexpr std::array<Handler, hypercall_numbers> find_listed() {
+    std::array<Handler, hypercall_numbers> found{};
+    for (const auto& row : rows) {
+        if (row.offered() && row.may == May::Guest && row.number != __HYPERVISOR_iret &&
+            row.number != __HYPERVISOR_multicall)
+            found[row.number] = row.run;
+    }
+    return found;
+}
+
+} // namespace
+
+constinit const std::array<Handler, hypercall_numbers> listed_hypercalls = find_listed();
+
 const OperationList hypercalls(rows);
 
 std::string_view hypercall_name(u32 number) {

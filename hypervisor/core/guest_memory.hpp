@@ -12,6 +12,7 @@
 #include "hypervisor/base/result.hpp"
 #include "hypervisor/core/unhooked_table.hpp"
 
+#include <array>
 #include <type_traits>
 
 namespace domus::hv {
@@ -73,5 +74,20 @@ Result<void> copy_out(GuestPtr<T> to, const std::type_identity_t<T>& value, u64 
         return Err::Fault;
     return copy_out_bytes(*address, &value, sizeof value);
 }
+
+// Items of a guest's list, copied a group at a time. A group that reaches beyond readable memory is read one by one, so
+// that what comes before the end is done.
+template <class T, u32 Most>
+struct GuestGroup {
+    std::array<T, Most> items;
+
+    Result<u32> load(GuestPtr<T> list, u32 index, u32 left) {
+        const u32 size = left < Most ? left : Most;
+        if (copy_in_bytes(items.data(), list.at(index).address, size * sizeof(T)))
+            return size;
+        TRY(copy_in_bytes(items.data(), list.at(index).address, sizeof(T)));
+        return u32{1};
+    }
+};
 
 } // namespace domus::hv

@@ -75,6 +75,9 @@ inline constexpr u32 hypercall_numbers = 64;
 extern "C" Handler short_hypercalls[hypercall_numbers];
 void switch_short_hypercalls_on();
 
+// Those that any guest may call and a multicall may hold; nullptr: judged at length.
+extern const std::array<Handler, hypercall_numbers> listed_hypercalls;
+
 // Its name without __HYPERVISOR_; empty: not offered.
 std::string_view hypercall_name(u32 number);
 

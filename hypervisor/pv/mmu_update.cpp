@@ -106,28 +106,14 @@ Result<void> apply(Call& call, const Parties& parties, OpenTable& table, const m
     return write_entry(call, *parties.tables, parties.data_owner(), table, request);
 }
 
-// Requests are copied in groups; a group that reaches beyond readable memory is read one by one, so that the count of
-// completed ones is exact.
-struct Group {
-    std::array<mmu_update_t, 32> requests;
-
-    Result<u32> load(GuestPtr<mmu_update_t> list, u32 index, u32 left) {
-        const u32 size = left < requests.size() ? left : static_cast<u32>(requests.size());
-        if (copy_in_bytes(requests.data(), list.at(index).address, size * sizeof(mmu_update_t)))
-            return size;
-        TRY(copy_in_bytes(requests.data(), list.at(index).address, sizeof(mmu_update_t)));
-        return u32{1};
-    }
-};
-
 Result<void> run(Call& call, const Parties& parties, GuestPtr<mmu_update_t> list, Batch& batch) {
     OpenTable table(call.vcpu);
-    Group group;
+    GuestGroup<mmu_update_t, 32> group;
     while (batch.more()) {
         if (batch.done != 0 && must_yield())
             return Err::Restart;
         const u32 size = TRY(group.load(list, batch.done, batch.count - batch.done));
-        const std::span<const mmu_update_t> requests(group.requests.data(), size);
+        const std::span<const mmu_update_t> requests(group.items.data(), size);
         for (u32 i = 0; i < size;) {
             if (const u32 plain = table.write_plain(requests.subspan(i)); plain != 0) {
                 i += plain;

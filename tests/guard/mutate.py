@@ -44,7 +44,8 @@ MUTANTS = {
     "unmapped_grant_stays": (PV + "grant_map.cpp", "!arch::exchange_entry(place.table, place.index, old, replacement)",
                              "!arch::exchange_entry(place.table, place.index, old, replacement == 0 ? old : replacement)"),
     "unmap_without_flush": (CORE + "grant_map.cpp", "        if (must_flush) {", "        if (count > most) {"),
-    "unmaps_of_a_multicall_begin_anew": (PV + "multicall.cpp", "            TRY(copy_out(at, entry));\n", ""),
+    "unmaps_of_a_multicall_begin_anew": (PV + "multicall.cpp", "    if (const auto kept = copy_out(at, entry); !kept)\n"
+                                         "        return kept.error();\n", ""),
     "version_changes_while_in_use": (CORE + "grant_version.cpp", "    if (t.used != 0)\n        return Err::Busy;\n", ""),
     "version_change_keeps_entries": (CORE + "grant_version.cpp", "        arch::zero_frame(t.frames[i]);", "        continue;"),
     "version_change_gives_status_frames_back": (CORE + "grant_version.cpp", "        arch::zero_frame(t.status_frames[i]);",

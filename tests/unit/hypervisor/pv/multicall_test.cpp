@@ -64,6 +64,24 @@ TEST_F(Multicall, RefusesIretAndItself) {
     }
 }
 
+TEST_F(Multicall, NumbersOfNothing) {
+    for (u64 op : {u64{hypercall_numbers} - 1, u64{hypercall_numbers}, u64{hypercall_numbers} + 1, u64{0xffffffff},
+                   ~u64{0}, u64{__HYPERVISOR_xen_version} | u64{1} << 32}) {
+        entry(0, op, {XENVER_pagesize});
+        EXPECT_EQ(call_list(1).value(), 0);
+        EXPECT_EQ(result(0), -XEN_ENOSYS) << std::hex << op;
+    }
+}
+
+TEST_F(Multicall, CountsEachCall) {
+    const u64 before = g.domain->perf.hypercalls[__HYPERVISOR_xen_version];
+    for (u32 i = 0; i < 20; ++i) // more than are copied at once
+        entry(i, __HYPERVISOR_xen_version, {XENVER_pagesize});
+    EXPECT_EQ(call_list(20).value(), 0);
+    EXPECT_EQ(g.domain->perf.hypercalls[__HYPERVISOR_xen_version], before + 20);
+    EXPECT_EQ(result(19), 4096);
+}
+
 TEST_F(Multicall, GivesNoRights) {
     for (u64 op : {__HYPERVISOR_domctl, __HYPERVISOR_sysctl, __HYPERVISOR_platform_op}) {
         entry(0, op, {data_at + 0x1000});
