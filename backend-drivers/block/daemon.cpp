@@ -1,4 +1,6 @@
 // domus-blockd: serves the disks of all guests that have backendtype=domus. The frame is common/daemon.hpp.
+#include <cstdlib>
+
 #include <malloc.h>
 #include <unistd.h>
 
@@ -10,6 +12,7 @@
 #include "backend-drivers/block/file.hpp"
 #include "backend-drivers/block/nbd.hpp"
 #include "backend-drivers/block/nbd_library.hpp"
+#include "backend-drivers/block/opener.hpp"
 #include "backend-drivers/common/daemon.hpp"
 
 namespace {
@@ -22,22 +25,26 @@ public:
     Words words() const override {
         return {"domus-blockd",
                 "Serves the disks of Domus' guests that have backendtype=domus, on image files, block devices and NBD "
-                "servers.",
-                block::device_type, "disks", "root"}; // media belong to root
+                "servers, which domus-blockd-opener, started by it, opens for it.",
+                block::device_type, "disks", "domus-blockd"};
     }
     void add_options(CLI::App& app) override {
         app.add_option("--journals", journals_, "folder of what a later process needs to go on")->capture_default_str();
         app.add_flag("--threads", threads_, "use threads instead of io_uring, which not every administrator lets in");
     }
-    void open(const boost::asio::any_io_executor& executor, const backend::User& user) override {
-        backend::make_folder(journals_, user);
+    void open(const Start& start) override {
+        backend::make_folder(journals_, start.user);
         ::mallopt(M_MMAP_THRESHOLD, 1 << 20); // requests' pages come from the heap, without faults anew each time
         try {
             block::NbdLibrary::get(); // later no code is loaded any more (common/system_calls.hpp)
         } catch (const std::exception& absent) {
             spdlog::debug("{}", absent.what());
         }
-        executor_ = executor;
+        executor_ = start.executor;
+        opener_ = std::make_shared<block::RemoteOpener>(executor_, block::start_opener(start.store), [] {
+            spdlog::critical("the process that opens media is gone");
+            std::_Exit(1); // who started this one starts both anew
+        });
     }
     void rights_dropped() override {
         // Only now: capabilities are a thread's own, and the engine may start threads, which inherit them.
@@ -47,8 +54,9 @@ public:
         } else {
             engine = block::best_engine(executor_);
         }
-        storages_ = std::make_unique<block::AllStorages>(std::make_unique<block::FileStorages>(std::move(engine)),
-                                                         std::make_unique<block::NbdStorages>(executor_));
+        storages_ = std::make_unique<block::AllStorages>(
+            std::make_unique<block::FileStorages>(std::move(engine), opener_),
+            std::make_unique<block::NbdStorages>(executor_, block::NbdStorages::Times(), opener_));
     }
     std::unique_ptr<backend::Driver> make_driver(backend::Device& device, const Files& files) override {
         return std::make_unique<block::Disk>(device, *storages_, journal(files), files.figures);
@@ -61,6 +69,7 @@ private:
     std::string journals_ = "/run/domus/block";
     bool threads_ = false;
     boost::asio::any_io_executor executor_;
+    std::shared_ptr<block::Opener> opener_;
     std::unique_ptr<block::Storages> storages_;
 };
 

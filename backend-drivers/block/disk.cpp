@@ -10,6 +10,10 @@
 
 namespace domus::block {
 
+bool may_write(const std::optional<std::string>& mode) {
+    return mode && mode->find('w') != std::string::npos;
+}
+
 Disk::Disk(backend::Device& device, Storages& storages, std::string journal, const std::string& figures)
     : device_(device), storages_(storages), journal_(std::move(journal)), stats_(figures),
       unfollowed_(device.executor()) {}
@@ -92,8 +96,10 @@ asio::awaitable<void> Disk::open() {
     removable_ = removable == "1";
     Spec spec;
     spec.path = *path;
-    spec.read_only = !mode || mode->find('w') == std::string::npos;
+    spec.read_only = !may_write(mode);
     spec.discard = discard != "0";
+    spec.domid = device_.id().domid;
+    spec.devid = device_.id().devid;
     storage_ = co_await storages_.open(std::move(spec));
 }
 

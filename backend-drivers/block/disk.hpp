@@ -3,6 +3,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -19,6 +20,9 @@ namespace domus::block {
 inline constexpr const char* device_type = "domus-vbd";
 /// Pages of a ring: 2 to the power of this.
 inline constexpr unsigned most_ring_order = 2;
+
+/// What the toolstack's node "mode" says. Without one: no.
+bool may_write(const std::optional<std::string>& mode);
 
 class Disk final : public backend::Driver {
 public:

@@ -30,22 +30,6 @@ namespace {
 constexpr auto patience = std::chrono::seconds(20);
 constexpr auto pause = std::chrono::milliseconds(20);
 
-struct File {
-    File() = default;
-    explicit File(int number) : descriptor(number) {}
-    File(File&& other) noexcept : descriptor(std::exchange(other.descriptor, -1)) {}
-    File& operator=(File&& other) noexcept {
-        std::swap(descriptor, other.descriptor);
-        return *this;
-    }
-    ~File() {
-        if (descriptor >= 0) {
-            ::close(descriptor);
-        }
-    }
-    int descriptor = -1;
-};
-
 struct Facts {
     Medium medium;
     std::uint32_t physical = sector_size;
@@ -56,29 +40,10 @@ struct Facts {
     throw std::runtime_error(fmt::format("disk {}: {}", spec.path, why));
 }
 
-/// Whether single sectors can be read past the page cache: a medium with larger sectors, or a file system on one,
-/// refuses them, and guests write single sectors.
-bool takes_sectors(int file) {
-    void* page = std::aligned_alloc(page_size, page_size);
-    const bool good = page != nullptr && ::pread(file, page, sector_size, sector_size) >= 0;
-    std::free(page);
-    return good;
-}
-
 /// Whether there is nothing to wait for: io_uring would hand each operation to a thread all the same.
 bool in_memory(int file) {
     struct statfs system {};
     return ::fstatfs(file, &system) == 0 && (system.f_type == TMPFS_MAGIC || system.f_type == RAMFS_MAGIC);
-}
-
-File open_best(const Spec& spec, bool device) {
-    const int mode = (spec.read_only ? O_RDONLY : O_RDWR | (device ? O_EXCL : 0)) | O_CLOEXEC | O_NONBLOCK;
-    File direct(::open(spec.path.c_str(), mode | O_DIRECT));
-    if (direct.descriptor >= 0 && takes_sectors(direct.descriptor)) {
-        return direct;
-    }
-    direct = File(); // before it is opened again: O_EXCL counts this one too
-    return File(::open(spec.path.c_str(), mode));
 }
 
 Facts measured(const Spec& spec, int file) {
@@ -113,13 +78,13 @@ Facts measured(const Spec& spec, int file) {
 
 class FileStorage final : public Storage {
 public:
-    FileStorage(FileEngine& engine, File file, Spec spec)
-        : engine_(engine), file_(std::move(file)), spec_(std::move(spec)), facts_(measured(spec_, file_.descriptor)) {
+    FileStorage(FileEngine& engine, backend::Descriptor file, Spec spec)
+        : engine_(engine), file_(std::move(file)), spec_(std::move(spec)), facts_(measured(spec_, file_.get())) {
         map_memory();
     }
     Medium medium() const override { return facts_.medium; }
     void measure() override {
-        const auto bytes = measured(spec_, file_.descriptor).medium.bytes;
+        const auto bytes = measured(spec_, file_.get()).medium.bytes;
         if (bytes != std::exchange(facts_.medium.bytes, bytes)) {
             map_memory();
         }
@@ -130,7 +95,7 @@ public:
         if (io.kind == Kind::Discard && !mapped_.empty()) {
             mapped_.back()->forget(io.offset, io.length);
         }
-        engine_.start(io, file_.descriptor);
+        engine_.start(io, file_.get());
     }
     void submit() override { engine_.submit(); }
     std::uint8_t* bytes(std::uint64_t offset, std::uint64_t length) override {
@@ -139,13 +104,13 @@ public:
 
 private:
     void map_memory() {
-        if (in_memory(file_.descriptor)) {
-            mapped_.push_back(std::make_unique<MappedFile>(file_.descriptor, facts_.medium.bytes, spec_.read_only));
+        if (in_memory(file_.get())) {
+            mapped_.push_back(std::make_unique<MappedFile>(file_.get(), facts_.medium.bytes, spec_.read_only));
         }
     }
 
     FileEngine& engine_;
-    File file_;
+    backend::Descriptor file_;
     Spec spec_;
     Facts facts_;
     std::vector<std::unique_ptr<MappedFile>> mapped_; ///< the last counts; operations may be under way in those before
@@ -157,18 +122,16 @@ boost::asio::awaitable<std::unique_ptr<Storage>> FileStorages::open(Spec spec) {
     boost::asio::steady_timer timer(co_await boost::asio::this_coro::executor);
     const auto end = std::chrono::steady_clock::now() + patience;
     for (;;) {
-        struct stat info {};
-        const bool there = ::stat(spec.path.c_str(), &info) == 0;
-        File file = there ? open_best(spec, S_ISBLK(info.st_mode)) : File();
-        const bool opened = file.descriptor >= 0;
-        if (opened && ::flock(file.descriptor, (spec.read_only ? LOCK_SH : LOCK_EX) | LOCK_NB) == 0) {
-            FileEngine& engine = in_memory(file.descriptor) ? in_place_ : *engine_;
-            co_return std::make_unique<FileStorage>(engine, std::move(file), std::move(spec));
+        Opened opened = co_await opener_->open(spec);
+        const int file = opened.descriptor.get();
+        if (file >= 0 && ::flock(file, (spec.read_only ? LOCK_SH : LOCK_EX) | LOCK_NB) == 0) {
+            FileEngine& engine = in_memory(file) ? in_place_ : *engine_;
+            co_return std::make_unique<FileStorage>(engine, std::move(opened.descriptor), std::move(spec));
         }
-        const int error = errno;
+        const int error = file >= 0 ? errno : opened.error;
         const bool busy = error == EWOULDBLOCK || error == EBUSY;
         if (!busy) {
-            refuse(spec, std::strerror(error));
+            refuse(spec, file < 0 && !opened.why.empty() ? opened.why : std::strerror(error));
         }
         if (std::chrono::steady_clock::now() > end) {
             refuse(spec, "is in use by another program in dom0");

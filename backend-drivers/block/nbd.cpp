@@ -3,10 +3,13 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <cstring>
 #include <iterator>
 #include <list>
 #include <stdexcept>
 
+#include <boost/asio/co_spawn.hpp>
+#include <boost/asio/detached.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <boost/asio/this_coro.hpp>
 #include <boost/asio/use_awaitable.hpp>
@@ -25,9 +28,9 @@ constexpr std::uint32_t largest_physical = 4096;
 /// The disk, and the operations under way. Lives on in handlers until stop().
 class Client : public std::enable_shared_from_this<Client> {
 public:
-    Client(boost::asio::any_io_executor executor, Spec spec, NbdStorages::Times times)
-        : executor_(std::move(executor)), spec_(std::move(spec)), times_(times), retry_(executor_),
-          deadline_(executor_) {}
+    Client(boost::asio::any_io_executor executor, Spec spec, NbdStorages::Times times, std::shared_ptr<Opener> opener)
+        : executor_(std::move(executor)), spec_(std::move(spec)), times_(times), opener_(std::move(opener)),
+          retry_(executor_), deadline_(executor_) {}
 
     void connect();
     void stop();
@@ -51,11 +54,14 @@ private:
     void send(Works::iterator work);
     void finish(Works::iterator work, int error);
     void give_up();
+    static boost::asio::awaitable<void> connect_there(std::weak_ptr<Client> weak, std::shared_ptr<Opener> opener,
+                                                      LocalServer there, Spec spec);
     std::string look_at(const NbdConnection& server);
 
     boost::asio::any_io_executor executor_;
     Spec spec_;
     NbdStorages::Times times_;
+    std::shared_ptr<Opener> opener_;
     boost::asio::steady_timer retry_, deadline_;
     std::shared_ptr<NbdConnection> server_;
     Works works_; ///< begun, not done
@@ -81,9 +87,38 @@ void Client::connect() {
     told.ended = [with](void* tag, int error) { with([&](Client& self) { self.ended(tag, error); }); };
     try {
         server_ = std::make_shared<NbdConnection>(executor_, std::move(told));
-        server_->connect(spec_.path);
+        const auto there = opener_ ? local_server(spec_.path) : std::nullopt;
+        if (there) {
+            boost::asio::co_spawn(executor_, connect_there(weak, opener_, *there, spec_), boost::asio::detached);
+        } else {
+            server_->connect(spec_.path);
+        }
     } catch (const std::exception& error) {
         lost(error.what());
+    }
+}
+
+/// Goes on without the client, which may be gone when the opener answers.
+boost::asio::awaitable<void> Client::connect_there(std::weak_ptr<Client> weak, std::shared_ptr<Opener> opener,
+                                                   LocalServer there, Spec spec) {
+    Opened opened = co_await opener->open(std::move(spec));
+    const auto self = weak.lock();
+    if (!self || self->stopped_) {
+        co_return;
+    }
+    std::string trouble;
+    try {
+        if (opened.descriptor) {
+            self->server_->connect(there.name, std::move(opened.descriptor));
+        } else {
+            trouble = fmt::format("{}: {}", there.socket,
+                                  opened.why.empty() ? std::strerror(opened.error) : opened.why.c_str());
+        }
+    } catch (const std::exception& error) {
+        trouble = error.what();
+    }
+    if (!trouble.empty()) {
+        self->lost(trouble);
     }
 }
 
@@ -248,13 +283,8 @@ private:
 
 } // namespace
 
-bool is_nbd(const std::string& target) {
-    return target.starts_with("nbd://") || target.starts_with("nbd+unix://") || target.starts_with("nbds://") ||
-           target.starts_with("nbds+unix://");
-}
-
 boost::asio::awaitable<std::unique_ptr<Storage>> NbdStorages::open(Spec spec) {
-    auto client = std::make_shared<Client>(executor_, spec, times_);
+    auto client = std::make_shared<Client>(executor_, spec, times_, opener_);
     client->connect();
     boost::asio::steady_timer timer(executor_);
     const auto end = std::chrono::steady_clock::now() + std::min(times_.patience, longest_open);

@@ -10,12 +10,11 @@
 
 #include <boost/asio/any_io_executor.hpp>
 
+#include "backend-drivers/block/media.hpp"
+#include "backend-drivers/block/nbd_uri.hpp"
 #include "backend-drivers/block/storage.hpp"
 
 namespace domus::block {
-
-/// Whether a disk's target is an NBD URI, as `nbd://HOST/EXPORT` or `nbd+unix:///EXPORT?socket=PATH`.
-bool is_nbd(const std::string& target);
 
 class NbdStorages final : public Storages {
 public:
@@ -24,12 +23,15 @@ public:
         std::chrono::milliseconds pause{500};       ///< between two attempts to connect
     };
     explicit NbdStorages(const boost::asio::any_io_executor& executor) : NbdStorages(executor, Times()) {}
-    NbdStorages(boost::asio::any_io_executor executor, Times times) : executor_(std::move(executor)), times_(times) {}
+    /// With an opener, it connects to sockets in dom0 (nbd_uri.hpp); without, libnbd does, with this process' rights.
+    NbdStorages(boost::asio::any_io_executor executor, Times times, std::shared_ptr<Opener> opener = nullptr)
+        : executor_(std::move(executor)), times_(times), opener_(std::move(opener)) {}
     boost::asio::awaitable<std::unique_ptr<Storage>> open(Spec spec) override;
 
 private:
     boost::asio::any_io_executor executor_;
     Times times_;
+    std::shared_ptr<Opener> opener_;
 };
 
 /// Each disk where its target says.

@@ -37,6 +37,14 @@ void NbdConnection::connect(const std::string& uri) {
     negotiate();
 }
 
+void NbdConnection::connect(const std::string& export_name, backend::Descriptor socket) {
+    if (nbd_.set_export_name(handle_, export_name.c_str()) != 0 ||
+        nbd_.aio_connect_socket(handle_, socket.release()) != 0) { // libnbd's to close from here on
+        throw std::runtime_error(nbd_.get_error());
+    }
+    negotiate();
+}
+
 /// libnbd tries one address of a host after the other, each with a socket of its own: until it has settled for one, its
 /// socket is looked at now and then instead of being waited for.
 void NbdConnection::negotiate() {

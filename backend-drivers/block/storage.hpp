@@ -52,6 +52,8 @@ struct Spec {
     std::string path;
     bool read_only = false;
     bool discard = true;
+    std::uint16_t domid = 0; ///< whose disk it is, for those who open it
+    std::uint32_t devid = 0;
 };
 
 class Storages {

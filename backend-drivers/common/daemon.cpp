@@ -63,7 +63,7 @@ asio::awaitable<void> run(Service& service, asio::any_io_executor executor, Opti
     const User user = find_user(options.user);
     make_folder(fmt::format("{}/{}", options.figures, service.words().type), user);
     Serving serving{.executor = executor, .figures = options.figures, .device_lost = end};
-    service.open(executor, user);
+    service.open({executor, user, options.store});
     serving.access = open_guest_access(executor);
     const bool before = is_device(options.store);
     if (before) {

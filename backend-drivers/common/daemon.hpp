@@ -41,8 +41,14 @@ public:
     virtual ~Service() = default;
     virtual Words words() const = 0;
     virtual void add_options(CLI::App&) {}
-    /// Before the store is reached: opens what needs root's rights. What `user` is to write must be made here.
-    virtual void open(const asio::any_io_executor&, const User& user) { (void)user; }
+    /// What it is started with.
+    struct Start {
+        asio::any_io_executor executor;
+        User user;         ///< who it becomes
+        std::string store; ///< path
+    };
+    /// Before the store is reached: opens what needs root's rights. What the user is to write must be made here.
+    virtual void open(const Start&) {}
     /// Of root's rights, those that it needs for ever (CAP_*).
     virtual std::vector<unsigned> capabilities() const { return {}; }
     /// The process is `user` now and has no other rights: threads may be started, which have none either.

@@ -62,6 +62,12 @@ void add_memory_call(std::vector<sock_filter>& program, int number) {
 } // namespace
 
 void allow_system_calls(std::initializer_list<int> more) {
+    std::vector<int> calls(std::begin(frame_calls), std::end(frame_calls));
+    calls.insert(calls.end(), more);
+    allow_only(calls);
+}
+
+void allow_only(std::span<const int> calls) {
     std::vector<sock_filter> program{
         BPF_STMT(BPF_LD | BPF_W | BPF_ABS, at(offsetof(seccomp_data, arch))),
         BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, AUDIT_ARCH_X86_64, 1, 0),
@@ -70,8 +76,6 @@ void allow_system_calls(std::initializer_list<int> more) {
     };
     add_memory_call(program, SYS_mmap);
     add_memory_call(program, SYS_mprotect);
-    std::vector<int> calls(std::begin(frame_calls), std::end(frame_calls));
-    calls.insert(calls.end(), more);
     for (const int number : calls) {
         program.push_back(BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, static_cast<std::uint32_t>(number), 0, 1));
         program.push_back(BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW));

@@ -4,11 +4,15 @@
 #pragma once
 
 #include <initializer_list>
+#include <span>
 
 namespace domus::backend {
 
 /// From now on, for ever and for all threads, every system call but the frame's own (system_calls.cpp) and `more` fails
 /// with EPERM, and so does memory that is to be executed. Needs "no new privileges". Throws std::runtime_error.
 void allow_system_calls(std::initializer_list<int> more = {});
+
+/// The same with no calls but these.
+void allow_only(std::span<const int> calls);
 
 } // namespace domus::backend

@@ -6,9 +6,11 @@
 #include <memory>
 #include <string>
 
-#include "backend-drivers/net/descriptor.hpp"
+#include "backend-drivers/common/descriptor.hpp"
 
 namespace domus::net {
+
+using backend::Descriptor;
 
 /// Work a guest's frontend takes off the tap device's hands.
 struct TapOffloads {

@@ -26,7 +26,8 @@ DOM0_MODULES = ["xen-evtchn", "xenfs", "xen-privcmd", "xen-gntdev", "xen-gntallo
 DOMU_MODULES = ["xen-blkfront", "xen-netfront"]
 OUR_FRONTENDS = ["domus-blkfront", "domus-netfront"]
 DRIVER_MODULES = ["xen-evtchn", "xen-gntdev", "bridge", "tun"]
-OUR_PROGRAMS = ["domus-xenstored", "domus-consoled", "domus-blockd", "domus-netd", "domusd", "domus"]
+OUR_PROGRAMS = ["domus-xenstored", "domus-consoled", "domus-blockd", "domus-blockd-opener",
+                "domus-netd", "domusd", "domus"]
 XEN_PROGRAMS = ["xl", "libxl-save-helper", "xenstored", "xenconsoled", "xenconsole", "xen-init-dom0"]
 XENSTORE_TOOLS = ["chmod", "exists", "list", "ls", "read", "rm", "watch", "write"]
 

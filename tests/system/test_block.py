@@ -63,18 +63,49 @@ def test_daemons_have_no_rights_left(dom0):
             "cat /tmp/threads.log; grep -q serving /tmp/threads.log", 120)
     second = dom0.ok("cat /tmp/pid").strip()
     assert len(dom0.ok(f"ls /proc/{second}/task").split()) > 4, "no threads were started"
-    for who, user, rights in (("domus-blockd", "root", 0), ("domus-consoled", "domus-consoled", 0),
+    for who, user, rights in (("domus-blockd", "domus-blockd", 0), ("domus-blockd-opener", "root", 0), ("domus-consoled", "domus-consoled", 0),
                               ("domus-netd", "domus-netd", 1 << 12)):
         uid, gid = (dom0.ok(f"id {what} {user}").strip() for what in ("-u", "-g"))
         assert user == "root" or uid != "0"
         expected = {"CapEff": [f"{rights:016x}"], "CapPrm": [f"{rights:016x}"], "NoNewPrivs": ["1"], "Seccomp": ["2"],
                     "Uid": [uid] * 4, "Gid": [gid] * 4, "Groups": []}
-        for pid in dom0.ok(f"pidof {who}").split():
+        pids = dom0.ok(f"pidof {who}").split()
+        assert len(pids) == (2 if "blockd" in who else 1), (who, pids)
+        for pid in pids:
             for task in dom0.ok(f"ls /proc/{pid}/task").split():
                 lines = dom0.ok(f"cat /proc/{pid}/task/{task}/status").splitlines()
                 said = {name: words.split() for name, _, words in (line.partition(":") for line in lines)}
                 assert {name: said[name] for name in expected} == expected, (who, task, said)
     dom0.ok(f"kill {second}; rm -rf /tmp/figures /tmp/journals")
+    dom0.until("[ $(pidof domus-blockd-opener | wc -w) = 1 ]", 20)
+
+
+@only(tools="domus")
+def test_opener_killed(dom0):
+    """Media cannot be opened without it: both end, and both are started again. Neither outlives the other."""
+    image(dom0, "/tmp/block.img", 8)
+    dom0.guest("op", disk=["/tmp/block.img,raw,xvda,rw,backendtype=domus"])
+    dom0.wait_guest("op")
+    dom0.until("/usr/lib/domus/guest-run op 10 '[ -e /dev/xvda ]'", 60)
+    for victim in ("domus-blockd-opener", "domus-blockd"):
+        old = set(dom0.ok("pidof domus-blockd domus-blockd-opener").split())
+        dom0.ok(f"kill -9 $(pidof {victim})")
+        dom0.until("[ $(pidof domus-blockd domus-blockd-opener | wc -w) = 2 ] && "
+                   f"! echo ' '$(pidof domus-blockd domus-blockd-opener)' ' | grep -qE ' ({'|'.join(old)}) '", 60)
+        read = dom0.in_guest("op", "dd if=/dev/xvda bs=1M count=8 iflag=direct 2>/dev/null | sha256sum", 60).split()[0]
+        assert read == checksum(dom0, "/tmp/block.img", 0, 8)
+    # What root only may open still comes to the guest, and for reading only where it is said so.
+    dom0.ok("dd if=/dev/urandom of=/tmp/secret.img bs=1M count=4 2>/dev/null; chmod 600 /tmp/secret.img")
+    before = checksum(dom0, "/tmp/secret.img", 0, 4)
+    dom0.tool("block-attach op /tmp/secret.img,raw,xvdb,ro,backendtype=domus")
+    dom0.until("/usr/lib/domus/guest-run op 10 '[ -e /dev/xvdb ]'", 60)
+    assert dom0.in_guest("op", "sha256sum </dev/xvdb", 60).split()[0] == before
+    worker = dom0.ok("pidof domus-blockd").strip()
+    flags = dom0.ok(f"for f in /proc/{worker}/fd/*; do [ $(readlink $f) = /tmp/secret.img ] && "
+                    f"grep flags /proc/{worker}/fdinfo/${{f##*/}}; done; true").split()
+    assert len(flags) == 2 and int(flags[1], 8) & 3 == 0, flags
+    dom0.tool("block-detach op xvdb")
+    destroy(dom0, "op")
 
 
 @only(tools="domus")

@@ -133,7 +133,8 @@ def failing(dom0):
 def test_a_disk_served_by_another_guest(host):
     """A driver domain: domus-blockd in a guest serves another one's disk; it is killed, and goes on; the domain ends."""
     tree = Tree()
-    add_program(tree, os.path.join(qemu.BUILD, "product", "backend-drivers", "block", "domus-blockd"), "/usr/bin/domus-blockd")
+    for name in ("domus-blockd", "domus-blockd-opener"):
+        add_program(tree, os.path.join(qemu.BUILD, "product", "backend-drivers", "block", name), f"/usr/bin/{name}")
     packed = tree.pack(1)
     dom0 = Dom0(host.settings, host.work, "disks-driver", files={"/boot/blockd.img": packed})
     try:

@@ -27,7 +27,7 @@ struct FileTest : testing::TestWithParam<Engine>, test::OneMedium {
     void SetUp() override {
         std::ofstream(path).close();
         std::filesystem::resize_file(path, 16 * page_size + 100);
-        storages = std::make_unique<FileStorages>(engine());
+        storages = std::make_unique<FileStorages>(engine(), std::make_shared<OwnOpener>());
     }
     void TearDown() override {
         disk.reset();

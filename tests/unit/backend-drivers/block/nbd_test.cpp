@@ -56,7 +56,8 @@ private:
 struct NbdTest : testing::Test, test::OneMedium {
     std::string folder = testing::TempDir() + "domus-nbd-" + std::to_string(::getpid());
     std::string socket = folder + "/socket", image = folder + "/image", uri = "nbd+unix:///?socket=" + socket;
-    NbdStorages storages{io.get_executor(), {std::chrono::seconds(20), std::chrono::milliseconds(20)}};
+    std::shared_ptr<Opener> opener = std::make_shared<OwnOpener>();
+    NbdStorages storages{io.get_executor(), {std::chrono::seconds(20), std::chrono::milliseconds(20)}, opener};
     std::unique_ptr<Program> server;
 
     void SetUp() override { std::filesystem::create_directories(folder); }
@@ -103,6 +104,27 @@ TEST_F(NbdTest, Qcow2) {
     open();
     EXPECT_EQ(disk->medium().bytes, 1U << 20);
     EXPECT_EQ(write_read_discard(), 0);
+}
+
+TEST_F(NbdTest, WithoutAnOpenerLibnbdConnects) {
+    storages = NbdStorages(io.get_executor(), {std::chrono::seconds(20), std::chrono::milliseconds(20)});
+    serve_file();
+    open();
+    EXPECT_EQ(write_read_discard(), 0);
+}
+
+TEST_F(NbdTest, TheExportIsTheOneThatIsNamed) {
+    Program make({"qemu-img", "create", "-q", "-f", "raw", image, "1M"});
+    ASSERT_EQ(make.wait(), 0);
+    serve({"qemu-nbd", "--persistent", "--format=raw", "--export-name=disk one", "--socket=" + socket, image});
+    uri = "nbd+unix:///disk%20one?socket=" + socket;
+    open();
+    EXPECT_EQ(disk->medium().bytes, 1U << 20);
+    disk.reset();
+    storages = NbdStorages(io.get_executor(), {std::chrono::milliseconds(200), std::chrono::milliseconds(20)}, opener);
+    uri = "nbd+unix:///another?socket=" + socket;
+    try_open();
+    EXPECT_NE(failure, "");
 }
 
 TEST_F(NbdTest, ManyAtOnce) {
@@ -172,7 +194,7 @@ TEST_F(NbdTest, WhatADeadServerMayHaveLostIsNoSuccessfulFlush) {
 }
 
 TEST_F(NbdTest, AServerThatStaysAway) {
-    storages = NbdStorages(io.get_executor(), {std::chrono::milliseconds(200), std::chrono::milliseconds(20)});
+    storages = NbdStorages(io.get_executor(), {std::chrono::milliseconds(200), std::chrono::milliseconds(20)}, opener);
     serve_file();
     open();
     server->kill();
@@ -187,7 +209,7 @@ TEST_F(NbdTest, AServerThatStaysAway) {
 }
 
 TEST_F(NbdTest, AServerWhoseMediumBecameSmallerStaysAway) {
-    storages = NbdStorages(io.get_executor(), {std::chrono::milliseconds(200), std::chrono::milliseconds(20)});
+    storages = NbdStorages(io.get_executor(), {std::chrono::milliseconds(200), std::chrono::milliseconds(20)}, opener);
     serve_file();
     open();
     serve_file(1 << 19);

@@ -5,7 +5,7 @@
 
 #include <unistd.h>
 
-namespace domus::net {
+namespace domus::backend {
 
 class Descriptor {
 public:
@@ -28,4 +28,4 @@ private:
     int number_;
 };
 
-} // namespace domus::net
+} // namespace domus::backend
