@@ -49,6 +49,7 @@ struct domus_read_counters {
 #define DOMUS_FEATURE_ranges 0x1u     /* DOMUS_EXT_protect */
 #define DOMUS_FEATURE_tables 0x2u     /* DOMUS_EXT_pin_tables, DOMUS_EXT_unpin_tables */
 #define DOMUS_FEATURE_superpages 0x4u /* see below */
+#define DOMUS_FEATURE_maps 0x8u       /* DOMUS_EXT_map */
 
 /*
  * A run of entries of one L1 table of the caller's. rsi = machine address of the first, rdx = how many (within the
@@ -67,6 +68,14 @@ struct domus_read_counters {
  */
 #define DOMUS_EXT_pin_tables 4
 #define DOMUS_EXT_unpin_tables 5
+
+/*
+ * New contents of a run of entries of one L1 table of the caller's. rsi = machine address of the first, rdx = how many
+ * (within the table), r10 = address of uint64_t[rdx]. The rules for each entry, and what it replaces, are those of
+ * mmu_update; translations are not flushed. Returns 0, -EINVAL: refused at some entry, those before it are done, or
+ * -EFAULT.
+ */
+#define DOMUS_EXT_map 6
 
 /*
  * DOMUS_FEATURE_superpages is no sub-operation: an entry of an L2 table may have bit 7 (PSE) and then maps 2 MiB. Its

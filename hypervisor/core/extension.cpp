@@ -74,9 +74,11 @@ constexpr Operation<Result<i64> (*)(Call&, GuestPtr<void>)> extension_ops[] = {
     OFFERED(DOMUS_EXT_protect, (with<DOMUS_FEATURE_ranges, protect_entries>), Guest),
     OFFERED(DOMUS_EXT_pin_tables, (with<DOMUS_FEATURE_tables, pin_tables>), Guest),
     OFFERED(DOMUS_EXT_unpin_tables, (with<DOMUS_FEATURE_tables, unpin_tables>), Guest),
+    OFFERED(DOMUS_EXT_map, (with<DOMUS_FEATURE_maps, map_entries>), Guest),
 };
 
-constexpr u32 all_features = DOMUS_FEATURE_ranges | DOMUS_FEATURE_tables | DOMUS_FEATURE_superpages;
+constexpr u32 all_features =
+    DOMUS_FEATURE_ranges | DOMUS_FEATURE_tables | DOMUS_FEATURE_superpages | DOMUS_FEATURE_maps;
 
 } // namespace
 

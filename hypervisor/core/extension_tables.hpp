@@ -10,6 +10,7 @@ namespace domus::hv {
 // `first`: machine address of an L1 entry; args[2]: how many from there on, within one table.
 // Err::Inval: not an L1 table of the caller's, a range beyond it, bits that are not to be changed this way.
 Result<i64> protect_entries(Call&, GuestPtr<void> first); // args[3]: bits to clear, args[4]: bits to set
+Result<i64> map_entries(Call&, GuestPtr<void> first);     // args[3]: address of as many new contents
 
 // `list`: args[2] addresses of pages of the caller's own, each with the level to pin as (0: not at all) in its low
 // bits; args[3]: 0 (where to go on, when the hypervisor resumes it).

@@ -1,5 +1,5 @@
-// Operations on a run of L1 entries in one hypercall: everything is in registers, nothing is copied from the guest.
-// Interface: hypervisor/abi/domus.h, DOMUS_EXT_protect. The rules for each entry are write_l1's.
+// Operations on a run of L1 entries in one hypercall. Interface: hypervisor/abi/domus.h, DOMUS_EXT_protect (everything
+// is in registers, nothing is copied from the guest) and DOMUS_EXT_map. The rules for each entry are write_l1's.
 // Locks: none; a type reference of the table while the call works on it.
 #include "hypervisor/arch/iface/memory.hpp"
 #include "hypervisor/core/domain.hpp"
@@ -118,7 +118,46 @@ u32 protect_block(const Rights& rights, Mfn table, u32 at, u32 end, Result<void>
     return at;
 }
 
+// A new entry where there was none, as write_l1 judges it. False: it is for write_l1.
+[[gnu::always_inline]] inline bool fill_empty(const Domain& domain, Mfn table, u32 index, u64 value) {
+    u64 old = arch::read_entry(table, index);
+    if (entry::is_present(old) || !entry::is_present(value) || (value & entry::cache_mask) != 0)
+        return false;
+    const Mfn mfn = entry::frame(value);
+    FrameInfo* info = find_frame(mfn);
+    if (!info || !goes(filling_empty) || take_mapped(*info, mfn, domain, entry::is_writable(value)) != Mapped::Yes)
+        return false;
+    if (arch::exchange_entry(table, index, old, value)) [[likely]]
+        return true;
+    drop_mapped(*info, mfn, entry::is_writable(value));
+    return false;
+}
+
+u32 map_block(Domain& domain, u64 list, Mfn table, u32 at, u32 end, Result<void>& result) {
+    std::array<u64, entries_per_look> values;
+    result = copy_in_bytes(values.data(), list, (end - at) * sizeof(u64));
+    for (u32 i = 0; result && at < end; ++i) {
+        if (!fill_empty(domain, table, at, entry::stored(values[i]))) [[unlikely]]
+            result = write_l1({table, at, values[i]}, own_frames(domain), domain);
+        if (result)
+            ++at;
+    }
+    return at;
+}
+
 } // namespace
+
+Result<i64> map_entries(Call& call, GuestPtr<void>) {
+    const u64 first = call.args[1];
+    const u64 list = call.args[3];
+    const auto result = in_blocks(call, [&](Mfn table, u32 at, u32 end, Result<void>& outcome) {
+        const u64 done = u64{at} * sizeof(u64) - (first & page_mask);
+        return map_block(call.domain, list + done, table, at, end, outcome);
+    });
+    if (!result && result.error() == Err::Restart)
+        call.args[3] += call.args[1] - first; // entries and values are of one size
+    return result;
+}
 
 Result<i64> protect_entries(Call& call, GuestPtr<void>) {
     // Both halves of a guest run in ring 3: a present entry keeps the user bit, as entry::stored() gives it.

@@ -85,6 +85,12 @@ MUTANTS = {
                                   "if (value == 1)"),
     "run_changes_frames": (PV + "range_ops.cpp", "entry::no_execute | entry::user | software_bits;",
                            "entry::no_execute | entry::user | software_bits | entry::frame_mask;"),
+    "map_without_type": (PV + "range_ops.cpp", "take_mapped(*info, mfn, domain, entry::is_writable(value)) != Mapped::Yes)",
+                         "take_mapped(*info, mfn, domain, false) != Mapped::Yes)"),
+    "map_of_a_foreign_frame": (PV + "range_ops.cpp", "take_mapped(*info, mfn, domain, entry::is_writable(value)) != Mapped::Yes)",
+                               "take_mapped(*info, mfn, *info->owner.load(), entry::is_writable(value)) != Mapped::Yes)"),
+    "map_over_a_mapping": (PV + "range_ops.cpp", "    if (entry::is_present(old) || !entry::is_present(value) ||",
+                           "    if (!entry::is_present(value) ||"),
     "alias_of_a_table_writable": (PV + "table_lists.cpp",
                                   "    const auto written = write_l1({found.l1.table, found.l1.index, value, AccessBits::Replace, &found.value},\n"
                                   "                                  own_frames(call.domain), call.domain);",

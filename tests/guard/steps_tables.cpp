@@ -142,7 +142,10 @@ void World::multicall_of(Choices& c, bool unmaps) {
 
 // Domus' own operations: runs of entries of a table, and lists of tables with the guest's mappings of them.
 void World::extension_op(Choices& c) {
-    if (c.one_in(2)) {
+    const u64 kind = c.pick(3);
+    if (kind == 2)
+        return map_run(c);
+    if (kind == 1) {
         constexpr u64 bits[] = {
             0,           entry::writable,     entry::writable, entry::no_execute, entry::accessed | entry::dirty,
             entry::user, u64{1} << page_shift};
@@ -161,6 +164,21 @@ void World::extension_op(Choices& c) {
     }
     const u64 what = c.one_in(2) ? DOMUS_EXT_pin_tables : DOMUS_EXT_unpin_tables;
     call(__HYPERVISOR_arch_7, {what, area(), count, c.one_in(8) ? c.pick(2 * count) : 0});
+}
+
+void World::map_run(Choices& c) {
+    const Mfn table = c.one_in(6) ? any_frame(c) : own_table(c, 1);
+    const u32 index = any_index(c);
+    const u64 count = c.pick(c.one_in(8) ? 513 : 12);
+    const u64 list = area() + 0xa000;
+    for (u64 i = 0; i < count; ++i) {
+        u64 value = any_entry(c, 1);
+        if (c.one_in(8) && table.n < fake::ram_frames && index + i < 512) // other rights on what is there
+            value = m_.table(table)[index + i] ^ entry::writable;
+        m_.put(value, list + i * sizeof value);
+    }
+    const u64 first = base_of(table).n + index * sizeof(u64) + (c.one_in(16) ? c.pick(8) : 0);
+    call(__HYPERVISOR_arch_7, {DOMUS_EXT_map, first, count, c.one_in(16) ? any_address(c).n : list});
 }
 
 // As a kernel does before a frame becomes a table, or leaves: its mappings go, or lose the right to write. No flush.

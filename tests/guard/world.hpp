@@ -111,6 +111,7 @@ private:
     void multicall_with_unmaps(Choices&);
     void multicall_of(Choices&, bool unmaps);
     void extension_op(Choices&);
+    void map_run(Choices&);
     void descriptors(Choices&);
     void withdraw(Choices&, Mfn, bool whole);
     void pin_fresh(Choices&);

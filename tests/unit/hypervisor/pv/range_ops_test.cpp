@@ -123,7 +123,7 @@ TEST_F(Extension, OnlyRunsWithinAnL1OfItsOwn) {
     const Tables foreign = build(other);
     ASSERT_TRUE(ext(MMUEXT_PIN_L4_TABLE, foreign.l4));
     as(g);
-    for (const u32 operation : {DOMUS_EXT_protect}) {
+    for (const u32 operation : {DOMUS_EXT_protect, DOMUS_EXT_map}) {
         EXPECT_EQ(call(operation, place(foreign.l1, 0), 1).error(), Err::Inval) << "another domain's";
         EXPECT_EQ(call(operation, place(t.l2, 0), 1).error(), Err::Inval) << "an L2";
         EXPECT_EQ(call(operation, place(t.l4, 256), 16).error(), Err::Inval) << "the hypervisor's slots";
@@ -164,6 +164,80 @@ TEST_F(Extension, ProtectMakesNoPageTableWritable) {
     EXPECT_FALSE(entry::is_writable(Guest::at(t.l1, 2)));
     EXPECT_FALSE(entry::is_writable(Guest::at(t.l1, 3)));
     expect_sound({t.l4});
+}
+
+// New contents of runs.
+class MapRun : public Extension {
+protected:
+    Result<i64> map(u32 first, const std::vector<u64>& values, u64 at = fake::window_base) {
+        std::copy(values.begin(), values.end(), reinterpret_cast<u64*>(m.window(fake::window_base, values.size() * 8)));
+        return call(DOMUS_EXT_map, place(t.l1, first), values.size(), at);
+    }
+    std::vector<u64> values_of_new_frames(u32 count, u64 flags) {
+        std::vector<u64> values;
+        for (u32 i = 0; i < count; ++i)
+            values.push_back(entry::make(frames.emplace_back(g.frame()), flags));
+        return values;
+    }
+};
+
+TEST_F(MapRun, FillsAndReplaces) {
+    for (const u32 ways : {u32{0}, ~u32{0}}) {
+        table_ways = ways;
+        auto values = values_of_new_frames(8, rw);
+        values[3] = 0;
+        values[4] = 0x1234000; // a swap entry
+        values[5] ^= entry::writable;
+        ASSERT_TRUE(map(2, values));
+        for (u32 i = 0; i < 8; ++i)
+            EXPECT_EQ(Guest::at(t.l1, 2 + i), values[i]) << i;
+        expect_sound({t.l4});
+        std::swap(values[0], values[7]); // over what is there, present and absent
+        values[3] = values[1];
+        values[5] ^= entry::writable;
+        ASSERT_TRUE(map(2, values));
+        for (u32 i = 0; i < 8; ++i)
+            EXPECT_EQ(Guest::at(t.l1, 2 + i), values[i]) << i;
+        expect_sound({t.l4});
+        ASSERT_TRUE(map(2, std::vector<u64>(8)));
+        expect_sound({t.l4});
+    }
+    table_ways = ~u32{0};
+}
+
+TEST_F(MapRun, GoesOnInItsListWhereItStopped) {
+    g.domain->frames.with([](OwnedFrames& list) { list.maximum += 300; });
+    const auto values = values_of_new_frames(300, rw);
+    m.yield_every = 1;
+    ASSERT_TRUE(map(100, values));
+    EXPECT_GE(restarts, 4u);
+    for (u32 i = 0; i < 300; ++i)
+        EXPECT_EQ(Guest::at(t.l1, 100 + i), values[i]) << i;
+    expect_sound({t.l4});
+}
+
+TEST_F(MapRun, StopsAtWhatIsRefused) {
+    Guest other = make_guest();
+    const u64 foreign = entry::make(other.frame(), ro);
+    for (u64 bad : {foreign, entry::make(t.l1, rw), entry::make(t.l4, rw), entry::make(Mfn(3), ro),
+                    entry::make(g.frame(), ro | entry::cache_disable)}) {
+        auto values = values_of_new_frames(4, rw);
+        values[2] = bad;
+        EXPECT_EQ(map(20, values).error(), Err::Inval) << std::hex << bad;
+        EXPECT_EQ(Guest::at(t.l1, 21), values[1]) << "those before it are done";
+        EXPECT_EQ(Guest::at(t.l1, 22), 0u);
+        EXPECT_EQ(Guest::at(t.l1, 23), 0u);
+        expect_sound({t.l4});
+        ASSERT_TRUE(map(20, std::vector<u64>(4)));
+    }
+    ASSERT_TRUE(map(20, {entry::make(t.l1, ro)})) << "a table may be read";
+    destroy(other);
+}
+
+TEST_F(MapRun, ListsThatCannotBeRead) {
+    for (u64 at : {u64{0x3000}, u64{0xffff800000000000}, ~u64{0} - 7, fake::window_base + fake::window_size - 8})
+        EXPECT_EQ(map(0, std::vector<u64>(4), at).error(), Err::Fault) << std::hex << at;
+    EXPECT_TRUE(call(DOMUS_EXT_map, place(t.l1, 0), 0, ~u64{0})) << "none of them is read";
 }
 
 // A list of tables in the guest's memory.
@@ -300,6 +374,7 @@ TEST_F(Extension, WhatIsNotOfferedIsUnknown) {
     EXPECT_EQ(call(DOMUS_EXT_protect, place(t.l1, 0), 1, entry::writable).error(), Err::NoSys);
     EXPECT_EQ(call(DOMUS_EXT_pin_tables, fake::window_base, 0).error(), Err::NoSys);
     EXPECT_EQ(call(DOMUS_EXT_unpin_tables, fake::window_base, 0).error(), Err::NoSys);
+    EXPECT_EQ(call(DOMUS_EXT_map, place(t.l1, 0), 0).error(), Err::NoSys);
     EXPECT_EQ(call(DOMUS_EXT_version, 0, 0).value(), 1) << "the hypercall itself is there";
     EXPECT_EQ(Guest::at(t.l1, 0), entry::make(frames[0], rw));
 }
