@@ -31,9 +31,9 @@ MUTANTS = {
     "type_change_without_flush": (CORE + "frame_table.cpp",
                                   "    if (now.type() != want && now.type() != FrameType::None)\n"
                                   "        flush_stale_translations();\n", ""),
-    "last_writer_not_noted": (CORE + "frame_table.cpp", '#include "hypervisor/core/frame_plain.hpp"\n',
+    "last_writer_not_noted": (PV + "mmu_entry.cpp", '#include "hypervisor/pv/mapped_frame.hpp"\n',
                               "#define note_stale_translations() static_cast<void>(0)\n"
-                              '#include "hypervisor/core/frame_plain.hpp"\n'
+                              '#include "hypervisor/pv/mapped_frame.hpp"\n'
                               "#undef note_stale_translations\n"),
     "allocation_without_flush": (CORE + "frames.cpp", "    flush_stale_translations();\n", ""),
     "failed_exchange_without_flush": (CORE + "frame_owner.cpp", "    flush_stale_translations();\n", ""),
