@@ -47,7 +47,7 @@ struct Queue::Job final : Io {
     Request request;
     std::int16_t status = BLKIF_RSP_OKAY;
     bool finished = false;
-    std::size_t steps = 0; ///< of a barrier: how many were begun
+    std::size_t steps = 0;        ///< of a barrier: how many were begun
     std::shared_ptr<Queue> queue; ///< while the medium works on it
     std::uint8_t* buffer = nullptr;
     std::size_t capacity = 0;

@@ -11,8 +11,8 @@ namespace {
 constinit PerfCounters ended; // the sum over domains that have ended
 
 constexpr std::string_view count_names[] = {
-    "guest page faults", "fixed page faults", "general faults",   "emulated",   "other traps",
-    "system calls",      "event upcalls",     "context switches", "root loads", "TLB flushes",
+    "guest page faults", "fixed page faults", "general faults",   "emulated",        "other traps",
+    "system calls",      "event upcalls",     "context switches", "root loads",      "TLB flushes",
     "PTE updates",       "PTE emulated",      "tables validated", "tables unhooked", "refused",
 };
 static_assert(std::size(count_names) == static_cast<usize>(Count::Last));

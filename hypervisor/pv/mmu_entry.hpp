@@ -39,8 +39,8 @@ struct EntryWrite {
     const u64* expected = nullptr; // if set: only when the entry is exactly that, else Err::Again
 };
 
-// An entry of a table that was out of force: take the references of what the guest left there, give back those of `old`.
-// What is to be stored; 0 if it is refused.
+// An entry of a table that was out of force: take the references of what the guest left there, give back those of
+// `old`. What is to be stored; 0 if it is refused.
 u64 settle_l1(u64 old, u64 asked, const DataOwner&, const Domain& asking);
 
 Result<void> write_l1(const EntryWrite&, const DataOwner&, const Domain& asking);

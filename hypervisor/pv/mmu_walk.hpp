@@ -32,7 +32,8 @@ std::optional<Walk> walk(u64 root, Vaddr);
 // The L2 entry on that way.
 std::optional<EntryPlace> walk_to_l2(u64 root, Vaddr);
 
-// A reference and a use of a frame that is a table of that level in force, `owner`'s; put_frame_and_type gives them back.
+// A reference and a use of a frame that is a table of that level in force, `owner`'s; put_frame_and_type gives them
+// back.
 bool hold_table(Mfn, FrameType level, const Domain& owner);
 
 // The L1 table of `place`, held as an L1 table of `owner`'s until close_l1. Err::Inval: it is not one (any more).

@@ -103,7 +103,8 @@ struct DiskOnTheBus {
         ++working;
         u8* memory = guest->take_pages(pages).value();
         for (unsigned i = 0; i < times && !stop; ++i) {
-            const auto done = co_await round(memory, pages, static_cast<u64>(number) * pages * 8, static_cast<u8>(number + i));
+            const auto done =
+                co_await round(memory, pages, static_cast<u64>(number) * pages * 8, static_cast<u8>(number + i));
             failed += !done;
             ++rounds;
         }

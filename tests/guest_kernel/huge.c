@@ -97,9 +97,8 @@ static void protect_part(void) {
 static void give_back_part(int hole) {
     const long first = roll(pages - 700), count = 1 + roll(700);
     unsigned char* at = area + first * page;
-    if (hole && (munmap(at, (size_t)count * page) != 0 ||
-                 mmap(at, (size_t)count * page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1,
-                      0) != at))
+    if (hole && (munmap(at, (size_t)count * page) != 0 || mmap(at, (size_t)count * page, PROT_READ | PROT_WRITE,
+                                                               MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) != at))
         fail("a hole", first);
     if (!hole && madvise(at, (size_t)count * page, MADV_DONTNEED) != 0)
         fail("MADV_DONTNEED", first);
@@ -107,8 +106,7 @@ static void give_back_part(int hole) {
 }
 
 static void move(void) {
-    unsigned char* to =
-        mmap(NULL, (blocks + 2) * block, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    unsigned char* to = mmap(NULL, (blocks + 2) * block, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (to == MAP_FAILED)
         fail("mmap", -2);
     unsigned char* start = (unsigned char*)(((uintptr_t)to + block - 1) & ~(uintptr_t)(block - 1));

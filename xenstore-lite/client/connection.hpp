@@ -95,7 +95,7 @@ private:
     std::string outbox_;
     bool writing_ = false;
     bool device_waits_ = false; // for the answer to the one request that the device has
-    int broken_ = 0; // errno value once the connection is lost for good
+    int broken_ = 0;            // errno value once the connection is lost for good
     std::uint32_t last_id_ = 0;
     Tx last_tx_ = 0;
     std::uint64_t last_token_ = 0;

@@ -1,4 +1,5 @@
-// A backend's device in a World: started, connected, killed as by kill -9. What a driver's own tests build on. Test code.
+// A backend's device in a World: started, connected, killed as by kill -9. What a driver's own tests build on. Test
+// code.
 #pragma once
 
 #include <memory>

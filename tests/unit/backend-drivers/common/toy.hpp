@@ -85,7 +85,7 @@ struct ToyDriver : Driver {
         std::string fail_at;
         bool can_resume = true;
         Device* device = nullptr;
-        std::vector<std::string> reads; ///< of the frontend's nodes, when it connects
+        std::vector<std::string> reads;              ///< of the frontend's nodes, when it connects
         std::function<void()> at_disconnect = [] {}; ///< once
     };
     explicit ToyDriver(Script& script) : script_(script) {}

@@ -76,7 +76,8 @@ TEST(DecideTest, EveryStateComesToRest) {
     for (unsigned frontend = 0; frontend <= 8; ++frontend) {
         for (unsigned mine = 0; mine <= 8; ++mine) {
             for (unsigned bits = 0; bits < 16; ++bits) {
-                Facts facts{State(mine), State(frontend), (bits & 1) != 0, (bits & 2) != 0, (bits & 4) != 0, (bits & 8) != 0};
+                Facts facts{State(mine),     State(frontend), (bits & 1) != 0,
+                            (bits & 2) != 0, (bits & 4) != 0, (bits & 8) != 0};
                 int steps = 0;
                 for (Action action = decide(facts); action != Action::None; action = decide(facts)) {
                     ASSERT_LT(++steps, 5) << "mine " << mine << " frontend " << frontend << " bits " << bits;

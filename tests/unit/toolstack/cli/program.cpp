@@ -65,9 +65,10 @@ std::string ProgramTest::file(const std::string& name, const std::string& text) 
 }
 
 std::string ProgramTest::config(const std::string& name) const {
-    return file(name + ".cfg", "name = '" + name +
-                                   "'\nkernel = '/boot/vmlinuz'\nmemory = 128\nmaxmem = 256\n"
-                                   "disk = [ '/srv/a.img,raw,xvda,rw' ]\nvif = [ 'mac=00:16:3e:00:00:01,backendtype=linux' ]\n");
+    return file(name + ".cfg",
+                "name = '" + name +
+                    "'\nkernel = '/boot/vmlinuz'\nmemory = 128\nmaxmem = 256\n"
+                    "disk = [ '/srv/a.img,raw,xvda,rw' ]\nvif = [ 'mac=00:16:3e:00:00:01,backendtype=linux' ]\n");
 }
 
 void ProgramTest::read_json(const std::string& text, google::protobuf::Message& message) {
