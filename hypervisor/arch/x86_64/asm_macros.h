@@ -2,11 +2,13 @@
  * where the CPU has SMAP. */
 #include "asm_offsets.h"
 
-#define SLOT(name) REGS_##name(% rsp)
-#define INFO(name) INFO_##name - INFO_regs(% rsp)
+/* clang-format off */
+
+#define SLOT(name) REGS_##name(%rsp)
+#define INFO(name) INFO_##name - INFO_regs(%rsp)
 
 /* A fault of the instruction at `at` continues at `to` (traps.cpp looks it up). */
-.macro FIXUP at, to
+        .macro FIXUP at, to
         .pushsection .fixups, "a"
         .quad \at, \to
         .popsection
