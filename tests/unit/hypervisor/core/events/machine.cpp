@@ -167,6 +167,9 @@ void destroy_guest_context(Vcpu&) {}
 Result<i64> protect_entries(Call&, GuestPtr<void>) {
     return Err::NoSys;
 }
+Result<i64> map_entries(Call&, GuestPtr<void>) {
+    return Err::NoSys;
+}
 Result<i64> pin_tables(Call&, GuestPtr<void>) {
     return Err::NoSys;
 }
