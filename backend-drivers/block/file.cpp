@@ -78,7 +78,7 @@ Facts measured(const Spec& spec, int file) {
 
 class FileStorage final : public Storage {
 public:
-    FileStorage(FileEngine& engine, backend::Descriptor file, Spec spec)
+    FileStorage(FileEngine& engine, client::Descriptor file, Spec spec)
         : engine_(engine), file_(std::move(file)), spec_(std::move(spec)), facts_(measured(spec_, file_.get())) {
         map_memory();
     }
@@ -110,7 +110,7 @@ private:
     }
 
     FileEngine& engine_;
-    backend::Descriptor file_;
+    client::Descriptor file_;
     Spec spec_;
     Facts facts_;
     std::vector<std::unique_ptr<MappedFile>> mapped_; ///< the last counts; operations may be under way in those before

@@ -25,14 +25,14 @@ bool takes_sectors(int file) {
     return good;
 }
 
-backend::Descriptor open_best(const std::string& path, bool read_only, bool device) {
+client::Descriptor open_best(const std::string& path, bool read_only, bool device) {
     const int mode = (read_only ? O_RDONLY : O_RDWR | (device ? O_EXCL : 0)) | O_CLOEXEC | O_NONBLOCK | O_NOCTTY;
-    backend::Descriptor direct(::open(path.c_str(), mode | O_DIRECT));
+    client::Descriptor direct(::open(path.c_str(), mode | O_DIRECT));
     if (direct && takes_sectors(direct.get())) {
         return direct;
     }
-    direct = backend::Descriptor(); // before it is opened again: O_EXCL counts this one too
-    return backend::Descriptor(::open(path.c_str(), mode));
+    direct = client::Descriptor(); // before it is opened again: O_EXCL counts this one too
+    return client::Descriptor(::open(path.c_str(), mode));
 }
 
 bool is_medium(const struct stat& info) {
@@ -40,7 +40,7 @@ bool is_medium(const struct stat& info) {
 }
 
 Opened refusal(int error, std::string why = {}) {
-    return {backend::Descriptor(), error, std::move(why)};
+    return {client::Descriptor(), error, std::move(why)};
 }
 
 } // namespace
@@ -71,7 +71,7 @@ Opened connect_socket(const std::string& path) {
         return refusal(ENAMETOOLONG);
     }
     path.copy(address.sun_path, path.size());
-    backend::Descriptor socket(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+    client::Descriptor socket(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
     if (!socket || ::connect(socket.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0) {
         return refusal(errno);
     }

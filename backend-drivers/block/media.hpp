@@ -7,13 +7,13 @@
 #include <boost/asio/awaitable.hpp>
 
 #include "backend-drivers/block/storage.hpp"
-#include "backend-drivers/common/descriptor.hpp"
+#include "hypervisor/client/descriptor.hpp"
 
 namespace domus::block {
 
 /// A medium, or why there is none.
 struct Opened {
-    backend::Descriptor descriptor;
+    client::Descriptor descriptor;
     int error = 0;   ///< errno value when there is no descriptor
     std::string why; ///< in words, where they say more than the number
 };

@@ -37,7 +37,7 @@ void NbdConnection::connect(const std::string& uri) {
     negotiate();
 }
 
-void NbdConnection::connect(const std::string& export_name, backend::Descriptor socket) {
+void NbdConnection::connect(const std::string& export_name, client::Descriptor socket) {
     if (nbd_.set_export_name(handle_, export_name.c_str()) != 0 ||
         nbd_.aio_connect_socket(handle_, socket.release()) != 0) { // libnbd's to close from here on
         throw std::runtime_error(nbd_.get_error());

@@ -14,7 +14,7 @@
 
 #include "backend-drivers/block/nbd_library.hpp"
 #include "backend-drivers/block/storage.hpp"
-#include "backend-drivers/common/descriptor.hpp"
+#include "hypervisor/client/descriptor.hpp"
 
 namespace domus::block {
 
@@ -34,7 +34,7 @@ public:
     /// Begins to connect. Throws std::runtime_error for a URI that is none.
     void connect(const std::string& uri);
     /// Begins to talk on a socket that is connected to a server. Throws std::runtime_error.
-    void connect(const std::string& export_name, backend::Descriptor socket);
+    void connect(const std::string& export_name, client::Descriptor socket);
     /// Sends a command of at most 1 GiB, its data at `data`. `tag` comes back in ended().
     void send(const Io& io, std::uint64_t already, std::uint64_t length, void* tag);
     /// Tells nothing more; the server is told good-bye if that can be done without waiting.

@@ -48,7 +48,7 @@ std::optional<Opened> take_answer(int socket) {
     if (header != nullptr && header->cmsg_level == SOL_SOCKET && header->cmsg_type == SCM_RIGHTS) {
         int descriptor = -1;
         std::memcpy(&descriptor, CMSG_DATA(header), sizeof descriptor);
-        opened.descriptor = backend::Descriptor(descriptor);
+        opened.descriptor = client::Descriptor(descriptor);
     }
     opened.error = opened.descriptor || answer.error != 0 ? answer.error : EIO;
     opened.why.assign(answer.why, ::strnlen(answer.why, sizeof answer.why));
@@ -64,7 +64,7 @@ struct RemoteOpener::State {
         bool is_answered = false;
         Opened opened;
     };
-    State(const asio::any_io_executor& executor, backend::Descriptor socket) : stream(executor, socket.release()) {}
+    State(const asio::any_io_executor& executor, client::Descriptor socket) : stream(executor, socket.release()) {}
 
     asio::posix::stream_descriptor stream;
     std::deque<std::shared_ptr<Waiting>> waiting;
@@ -101,7 +101,7 @@ asio::awaitable<void> RemoteOpener::State::read_answers(std::shared_ptr<State> s
     }
 }
 
-RemoteOpener::RemoteOpener(asio::any_io_executor executor, backend::Descriptor socket, std::function<void()> lost)
+RemoteOpener::RemoteOpener(asio::any_io_executor executor, client::Descriptor socket, std::function<void()> lost)
     : state_(std::make_shared<State>(executor, std::move(socket))) {
     state_->lost = std::move(lost);
     asio::co_spawn(executor, State::read_answers(state_), [state = state_](const std::exception_ptr& failure) {
@@ -135,13 +135,13 @@ asio::awaitable<Opened> RemoteOpener::open(Spec spec) {
     co_return std::move(own->opened);
 }
 
-backend::Descriptor start_opener(const std::string& store) {
+client::Descriptor start_opener(const std::string& store) {
     int ends[2];
     if (::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) != 0) {
         throw std::runtime_error(fmt::format("starting the opener of media: {}", std::strerror(errno)));
     }
-    backend::Descriptor ours(ends[0]);
-    const backend::Descriptor theirs(ends[1]);
+    client::Descriptor ours(ends[0]);
+    const client::Descriptor theirs(ends[1]);
     posix_spawn_file_actions_t actions;
     ::posix_spawn_file_actions_init(&actions);
     ::posix_spawn_file_actions_adddup2(&actions, theirs.get(), opener_socket);

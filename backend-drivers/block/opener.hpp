@@ -35,7 +35,7 @@ static_assert(sizeof(OpenRequest) == 8 && sizeof(OpenAnswer) == 256);
 class RemoteOpener final : public Opener {
 public:
     /// `lost` is called once, when the opener is gone: nothing can be opened any more.
-    RemoteOpener(boost::asio::any_io_executor executor, backend::Descriptor socket, std::function<void()> lost);
+    RemoteOpener(boost::asio::any_io_executor executor, client::Descriptor socket, std::function<void()> lost);
     RemoteOpener(const RemoteOpener&) = delete;
     RemoteOpener& operator=(const RemoteOpener&) = delete;
     ~RemoteOpener() override;
@@ -47,13 +47,13 @@ private:
 };
 
 /// The opener's side: answers until the worker is gone, or sends what is no request.
-boost::asio::awaitable<void> serve_openings(backend::Descriptor socket, std::shared_ptr<xenstore::Client> store);
+boost::asio::awaitable<void> serve_openings(client::Descriptor socket, std::shared_ptr<xenstore::Client> store);
 
 /// Where the opener finds its end when it starts: the first behind standard input, output and errors.
 inline constexpr int opener_socket = 3;
 /// Starts the program domus-blockd-opener, which lies beside this one. Returns the worker's end. Throws
 /// std::runtime_error.
-backend::Descriptor start_opener(const std::string& store);
+client::Descriptor start_opener(const std::string& store);
 /// Its main().
 int run_opener(const std::string& store);
 

@@ -99,7 +99,7 @@ constexpr int own_calls[] = {SYS_open,           SYS_openat,       SYS_close,   
                              SYS_gettid,         SYS_tgkill,       SYS_getrandom,       SYS_exit,
                              SYS_exit_group};
 
-asio::awaitable<void> run(backend::Descriptor socket, std::string store_path) {
+asio::awaitable<void> run(client::Descriptor socket, std::string store_path) {
     const auto store = co_await xenstore::Client::connect(store_path);
     if (::geteuid() == 0 && ::setgroups(0, nullptr) != 0) {
         throw std::runtime_error(fmt::format("giving up groups: {}", std::strerror(errno)));
@@ -111,7 +111,7 @@ asio::awaitable<void> run(backend::Descriptor socket, std::string store_path) {
 
 } // namespace
 
-asio::awaitable<void> serve_openings(backend::Descriptor socket, std::shared_ptr<xenstore::Client> store) {
+asio::awaitable<void> serve_openings(client::Descriptor socket, std::shared_ptr<xenstore::Client> store) {
     asio::posix::stream_descriptor worker(co_await asio::this_coro::executor, socket.release());
     const auto home = co_await backend::own_home(*store);
     for (;;) {
@@ -129,7 +129,7 @@ int run_opener(const std::string& store) {
     spdlog::set_pattern("%n: %l: %v");
     std::signal(SIGPIPE, SIG_IGN);
     asio::io_context context(1);
-    asio::co_spawn(context, run(backend::Descriptor(opener_socket), store), [](const std::exception_ptr& failure) {
+    asio::co_spawn(context, run(client::Descriptor(opener_socket), store), [](const std::exception_ptr& failure) {
         try {
             if (failure) {
                 std::rethrow_exception(failure);

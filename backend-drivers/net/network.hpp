@@ -6,11 +6,11 @@
 #include <memory>
 #include <string>
 
-#include "backend-drivers/common/descriptor.hpp"
+#include "hypervisor/client/descriptor.hpp"
 
 namespace domus::net {
 
-using backend::Descriptor;
+using client::Descriptor;
 
 /// Work a guest's frontend takes off the tap device's hands.
 struct TapOffloads {

@@ -78,7 +78,7 @@ struct OpenerTest : backend::test::World {
         std::filesystem::create_directory(folder);
         std::ofstream(folder + "/image") << std::string(8192, 'x');
         ASSERT_EQ(::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends), 0);
-        asio::co_spawn(io, serve_openings(backend::Descriptor(ends[1]), client),
+        asio::co_spawn(io, serve_openings(client::Descriptor(ends[1]), client),
                        [this](const std::exception_ptr&) { served = false; });
     }
     void TearDown() override {
@@ -90,7 +90,7 @@ struct OpenerTest : backend::test::World {
         std::filesystem::remove_all(folder);
     }
     void start_worker() {
-        opener = std::make_unique<RemoteOpener>(io.get_executor(), backend::Descriptor(std::exchange(ends[0], -1)),
+        opener = std::make_unique<RemoteOpener>(io.get_executor(), client::Descriptor(std::exchange(ends[0], -1)),
                                                 [this] { ++lost; });
     }
     void ask(std::vector<Opened>& answers, Spec spec) {

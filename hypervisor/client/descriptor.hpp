@@ -5,7 +5,7 @@
 
 #include <unistd.h>
 
-namespace domus::backend {
+namespace domus::client {
 
 class Descriptor {
 public:
@@ -28,4 +28,4 @@ private:
     int number_;
 };
 
-} // namespace domus::backend
+} // namespace domus::client
