@@ -74,7 +74,7 @@ def ping_is_answered(dom0, backend):
 def new_guest_boots_and_answers(dom0):
     """One command, in the folder that `domus new-guest` wrote: the guest on the terminal, until an empty line ends it."""
     dom0.ok("mkfifo /tmp/typed; (sleep 1000 >/tmp/typed & echo $! >/tmp/typist)\n"
-            "cd /root/fresh; domus create -c fresh.cfg </tmp/typed >/tmp/shown 2>&1 &")
+            "(cd /root/fresh; domus create -c fresh.cfg </tmp/typed >/tmp/shown 2>&1 &)")
     dom0.until("grep -q '^hello from fresh' /tmp/shown && grep -q '^no disk: error 2' /tmp/shown", 60)
     dom0.ok("echo abc >/tmp/typed")
     dom0.until("grep -q \"^you typed 'abc'\" /tmp/shown", 60)
