@@ -23,12 +23,12 @@ Ring ring_in(const client::GrantMap& page, bool resumed) {
 } // namespace
 
 Queue::Queue(backend::Device& device, const QueueNodes& nodes, int tap, const Settings& settings,
-             TxQueue::Counts tx_counts, RxQueue::Counts rx_counts)
-    : device_(device), grants_(device.access().grants), tap_(device.executor(), tap),
-      tx_page_(map_ring(device, nodes.tx_ring)), rx_page_(map_ring(device, nodes.rx_ring)),
-      tx_port_(device.access().events, device.id().domid, nodes.tx_port),
-      tx_(ring_in<TxRing>(tx_page_, settings.resumed), *grants_, tap_, settings.tx, tx_counts),
-      rx_(ring_in<RxRing>(rx_page_, settings.resumed), *grants_, tap_, settings.rx, rx_counts),
+             TxQueue::Counts tx_counts, RxQueue::Counts rx_counts, backend::MappedGrants::Figures mapped)
+    : device_(device), grants_(device.access().grants, device.id().domid, most_mapped, mapped),
+      tap_(device.executor(), tap), tx_page_(map_ring(device, nodes.tx_ring)),
+      rx_page_(map_ring(device, nodes.rx_ring)), tx_port_(device.access().events, device.id().domid, nodes.tx_port),
+      tx_(ring_in<TxRing>(tx_page_, settings.resumed), grants_, tap_, settings.tx, tx_counts),
+      rx_(ring_in<RxRing>(rx_page_, settings.resumed), grants_, tap_, settings.rx, rx_counts),
       tx_bell_{backend::Signal(device.executor())}, rx_bell_{backend::Signal(device.executor())},
       throttle_(device.executor()) {
     if (nodes.rx_port != nodes.tx_port) {
@@ -75,6 +75,7 @@ void Queue::stop() {
     tx_bell_.ring();
     rx_bell_.ring();
     throttle_.cancel();
+    grants_.clear();
     tx_page_.reset();
     rx_page_.reset();
 }

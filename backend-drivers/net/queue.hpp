@@ -10,6 +10,7 @@
 #include <boost/asio/steady_timer.hpp>
 
 #include "backend-drivers/common/device.hpp"
+#include "backend-drivers/common/mapped_grants.hpp"
 #include "backend-drivers/common/port.hpp"
 #include "backend-drivers/net/rx_queue.hpp"
 #include "backend-drivers/net/tap.hpp"
@@ -18,6 +19,9 @@
 namespace domus::net {
 
 namespace asio = boost::asio;
+
+/// Pages of a frontend that a queue keeps mapped: one for each slot of both rings, and a full list of the control ring.
+inline constexpr std::size_t most_mapped = 512;
 
 /// What a frontend says of one queue. The numbers are the guest's: mapping and binding check them.
 struct QueueNodes {
@@ -35,15 +39,16 @@ public:
 
     /// Maps and binds. Takes the tap's descriptor over in any case. Throws client::Error: nothing is left then.
     Queue(backend::Device& device, const QueueNodes& nodes, int tap, const Settings& settings,
-          TxQueue::Counts tx_counts, RxQueue::Counts rx_counts);
+          TxQueue::Counts tx_counts, RxQueue::Counts rx_counts, backend::MappedGrants::Figures mapped);
     Queue(const Queue&) = delete;
     Queue& operator=(const Queue&) = delete;
 
     /// Serves until stop(). When it cannot go on, Device::fail() is told why.
     void start();
-    /// Serves no more: closes the tap's queue and the ports, unmaps the rings. The device may be gone afterwards.
+    /// Serves no more: closes the tap's queue and the ports, unmaps all. The device may be gone afterwards.
     void stop();
     int tap() { return tap_.descriptor(); }
+    backend::MappedGrants& mapped() { return grants_; }
 
 private:
     using Loop = asio::awaitable<void> (Queue::*)();
@@ -66,8 +71,7 @@ private:
     void notify(backend::Port& port) { (port ? port : tx_port_).notify(); }
 
     backend::Device& device_;
-    std::shared_ptr<client::Grants>
-        grants_; ///< of the memory of both ways, which is given back when the coroutines ended
+    backend::MappedGrants grants_; ///< before what is copied with them; memory goes back when the coroutines ended
     Tap tap_;
     client::GrantMap tx_page_, rx_page_;
     backend::Port tx_port_, rx_port_; ///< rx_port_ is none when one event channel serves both ways

@@ -53,7 +53,7 @@ asio::awaitable<backend::Nodes> Vif::offer() {
                          {"feature-ipv6-csum-offload", "1"},
                          {"feature-split-event-channels", "1"},
                          {"feature-multicast-control", "0"},
-                         {"feature-ctrl-ring", "0"},
+                         {"feature-ctrl-ring", "1"},
                          {"multi-queue-max-queues", std::to_string(most_queues)}};
     co_return nodes;
 }
@@ -75,6 +75,10 @@ asio::awaitable<void> Vif::disconnect() {
 }
 
 void Vif::stop() {
+    if (control_) {
+        control_->stop();
+        control_.reset();
+    }
     for (const auto& queue : queues_) {
         queue->stop();
     }
@@ -106,13 +110,6 @@ asio::awaitable<void> Vif::attach(bool resumed) {
         throw std::runtime_error(
             "the frontend does not say request-rx-copy and feature-rx-notify, which are needed here");
     }
-    // It would wait for answers there for ever.
-    const auto control = co_await frontend_has("ctrl-ring-ref");
-    if (control) {
-        throw std::runtime_error(
-            "the frontend gives a control ring (ctrl-ring-ref), which feature-ctrl-ring = 0 says is "
-            "not served here: it has to do without");
-    }
     const auto said = co_await device_.frontend_number("multi-queue-num-queues", most_queues);
     const auto count = static_cast<unsigned>(said.value_or(1));
     if (count == 0) {
@@ -126,14 +123,20 @@ asio::awaitable<void> Vif::attach(bool resumed) {
         const auto nodes = co_await read_queue(std::move(prefix));
         all.push_back(nodes);
     }
-    std::vector<std::shared_ptr<Queue>> queues;
+    const auto control_nodes = co_await read_control();
+    Queues queues;
     for (unsigned i = 0; i < count; ++i) {
         queues.push_back(make_queue(i, all[i], settings));
     }
+    auto control = control_nodes ? make_control(*control_nodes, queues, resumed) : nullptr;
     network_.carrier_on(queues[0]->tap(),
                         {.checksum = settings.rx.checksum4, .tso4 = settings.rx.gso4, .tso6 = settings.rx.gso6});
     queues_ = std::move(queues);
-    stats_.level("grants").set(queues_.size() * 2); // the rings; data is copied
+    control_ = std::move(control);
+    stats_.level("grants").set(queues_.size() * 2 + (control_ ? 1 : 0)); // the rings, so far
+    if (control_) {
+        control_->start();
+    }
     for (const auto& queue : queues_) {
         queue->start();
     }
@@ -183,22 +186,46 @@ asio::awaitable<QueueNodes> Vif::read_queue(std::string prefix) {
     co_return nodes;
 }
 
+asio::awaitable<std::optional<ControlNodes>> Vif::read_control() {
+    constexpr std::uint64_t any = 0xffffffff;
+    const auto ring = co_await device_.frontend_number("ctrl-ring-ref", any);
+    if (!ring) {
+        co_return std::nullopt;
+    }
+    const auto port = co_await device_.frontend_need("event-channel-ctrl", any);
+    co_return ControlNodes{.ring = static_cast<std::uint32_t>(*ring), .port = static_cast<std::uint32_t>(port)};
+}
+
+std::shared_ptr<Control> Vif::make_control(const ControlNodes& nodes, const Queues& queues, bool resumed) {
+    std::vector<backend::MappedGrants*> tables;
+    for (const auto& queue : queues) {
+        tables.push_back(&queue->mapped());
+    }
+    return std::make_shared<Control>(device_, nodes, resumed, std::move(tables),
+                                     backend::RingFigures(stats_, "q0.ctrl_"));
+}
+
 std::shared_ptr<Queue> Vif::make_queue(unsigned number, const QueueNodes& nodes, const Queue::Settings& settings) {
     const auto count = [&](const char* what) { return stats_.count(fmt::format("q{}.{}", number, what)); };
     const auto ring = [&](const char* way) { return backend::RingFigures(stats_, fmt::format("q{}.{}", number, way)); };
     Descriptor tap = number == 0 ? std::move(first_) : network_.add_queue(interface_);
-    return std::make_shared<Queue>(device_, nodes, tap.release(), settings,
-                                   TxQueue::Counts{.packets = count("tx_packets"),
-                                                   .bytes = count("tx_bytes"),
-                                                   .dropped = count("tx_dropped"),
-                                                   .spoofed = count("tx_spoofed"),
-                                                   .batches = count("tx_batches"),
-                                                   .ring = ring("tx_")},
-                                   RxQueue::Counts{.packets = count("rx_packets"),
-                                                   .bytes = count("rx_bytes"),
-                                                   .dropped = count("rx_dropped"),
-                                                   .batches = count("rx_batches"),
-                                                   .ring = ring("rx_")});
+    return std::make_shared<Queue>(
+        device_, nodes, tap.release(), settings,
+        TxQueue::Counts{.packets = count("tx_packets"),
+                        .bytes = count("tx_bytes"),
+                        .dropped = count("tx_dropped"),
+                        .spoofed = count("tx_spoofed"),
+                        .batches = count("tx_batches"),
+                        .ring = ring("tx_")},
+        RxQueue::Counts{.packets = count("rx_packets"),
+                        .bytes = count("rx_bytes"),
+                        .dropped = count("rx_dropped"),
+                        .batches = count("rx_batches"),
+                        .ring = ring("rx_")},
+        backend::MappedGrants::Figures{.pages = stats_.level(fmt::format("q{}.mapped", number)),
+                                       .held = stats_.level("grants"),
+                                       .from_guest = count("tx_mapped"),
+                                       .to_guest = count("rx_mapped")});
 }
 
 } // namespace domus::net

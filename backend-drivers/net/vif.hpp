@@ -9,6 +9,7 @@
 
 #include "backend-drivers/common/device.hpp"
 #include "backend-drivers/common/stats.hpp"
+#include "backend-drivers/net/control.hpp"
 #include "backend-drivers/net/network.hpp"
 #include "backend-drivers/net/queue.hpp"
 
@@ -35,12 +36,16 @@ public:
     asio::awaitable<void> disconnect() override;
 
 private:
+    using Queues = std::vector<std::shared_ptr<Queue>>;
+
     asio::awaitable<void> plug();
     asio::awaitable<void> attach(bool resumed);
     asio::awaitable<Queue::Settings> read_settings(unsigned queues);
     asio::awaitable<QueueNodes> read_queue(std::string prefix);
+    asio::awaitable<std::optional<ControlNodes>> read_control();
     asio::awaitable<bool> frontend_has(std::string feature);
     std::shared_ptr<Queue> make_queue(unsigned number, const QueueNodes& nodes, const Queue::Settings& settings);
+    std::shared_ptr<Control> make_control(const ControlNodes& nodes, const Queues& queues, bool resumed);
     void stop();
 
     backend::Device& device_;
@@ -48,7 +53,8 @@ private:
     backend::Stats stats_;
     std::string interface_;
     Descriptor first_; ///< the tap's first queue, as long as no frontend is connected
-    std::vector<std::shared_ptr<Queue>> queues_;
+    Queues queues_;
+    std::shared_ptr<Control> control_; ///< or none
 };
 
 } // namespace domus::net

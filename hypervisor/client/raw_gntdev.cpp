@@ -9,6 +9,7 @@
 #include <fmt/format.h>
 extern "C" { // these headers say so nowhere themselves
 #include <xengnttab.h>
+#include <xentoollog.h>
 }
 #include <xen/grant_table.h>
 
@@ -20,7 +21,8 @@ namespace {
 
 class XenGrants final : public Grants {
 public:
-    XenGrants() : handle_(xengnttab_open(nullptr, 0)) {
+    // What is refused is told by Error alone: a guest that names bad grants writes no log.
+    XenGrants() : quiet_(xtl_createlogger_stdiostream(stderr, XTL_CRITICAL, 0)), handle_(xengnttab_open(log(), 0)) {
         if (!handle_) {
             throw Error("open /dev/xen/gntdev", std::nullopt, errno ? errno : ENODEV);
         }
@@ -32,6 +34,7 @@ public:
         if (own_pages_) {
             xengntshr_close(own_pages_);
         }
+        xtl_logger_destroy(log());
     }
 
     void* map(std::uint16_t domid, std::span<const std::uint32_t> references, bool writable) override {
@@ -141,6 +144,9 @@ private:
         return out;
     }
 
+    xentoollog_logger* log() const { return reinterpret_cast<xentoollog_logger*>(quiet_); }
+
+    xentoollog_logger_stdiostream* quiet_; ///< none: the library makes one that writes all
     xengnttab_handle* handle_;
     xengntshr_handle* own_pages_ = nullptr; ///< none: no /dev/xen/gntalloc, or the own domain is not known
     std::uint16_t own_domain_ = 0;

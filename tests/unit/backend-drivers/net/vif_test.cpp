@@ -12,7 +12,6 @@ TEST_F(CardTest, OffersWhatItCanAndPlugsTheInterface) {
     EXPECT_EQ(store.read(id.path() + "/feature-gso-tcpv4"), "1");
     EXPECT_EQ(store.read(id.path() + "/feature-gso-tcpv6"), "1");
     EXPECT_EQ(store.read(id.path() + "/feature-split-event-channels"), "1");
-    EXPECT_EQ(store.read(id.path() + "/feature-ctrl-ring"), "0");
     EXPECT_EQ(store.read(id.path() + "/multi-queue-max-queues"), "4");
     EXPECT_EQ(network.plugged.name, "vif3.0");
     EXPECT_EQ(network.plugged.bridge, "xenbr0");
@@ -160,20 +159,6 @@ TEST_F(HostileCard, RingsThatWereNotGrantedAreRefused) {
     store.write(front + "/rx-ring-ref", "3999");
     frontend(State::Initialised);
     closes_with("3999");
-}
-
-TEST_F(HostileCard, AControlRingIsRefusedAndAFrontendThatDoesWithoutIsServed) {
-    offer();
-    store.write(front + "/ctrl-ring-ref", "9");
-    store.write(front + "/event-channel-ctrl", "9");
-    frontend(State::Initialised);
-    closes_with("ctrl-ring-ref");
-    store.remove(front + "/ctrl-ring-ref");
-    frontend(State::Closed);
-    ASSERT_TRUE(becomes(State::Closed));
-    frontend(State::Initialising);
-    ASSERT_TRUE(becomes(State::InitWait));
-    take();
 }
 
 TEST_F(HostileCard, NonsenseInTheStoreIsRefused) {
