@@ -101,7 +101,13 @@ asio::awaitable<Control::Answer> Control::carry_out(xen_netif_ctrl_request reque
         co_return bad;
     }
     const std::span list(reinterpret_cast<xen_netif_gref*>(list_.page(0)), entries);
-    co_return adds ? co_await add(table, list) : co_await remove(table, list, page);
+    Answer answer; // GCC 12 takes both ways of a `?:` that waits
+    if (adds) {
+        answer = co_await add(table, list);
+    } else {
+        answer = co_await remove(table, list, page);
+    }
+    co_return answer;
 }
 
 /// All of the list or none.
@@ -154,9 +160,11 @@ asio::awaitable<Control::Answer> Control::remove(backend::MappedGrants& table, s
         removed += was_there ? 1 : 0;
         list[done].status = was_there ? XEN_NETIF_CTRL_STATUS_SUCCESS : XEN_NETIF_CTRL_STATUS_INVALID_PARAMETER;
     }
-    const bool told = copy_list(page, list.size(), true);
-    co_return Answer{.status = told ? XEN_NETIF_CTRL_STATUS_SUCCESS : XEN_NETIF_CTRL_STATUS_INVALID_PARAMETER,
-                     .data = removed};
+    Answer answer{.status = XEN_NETIF_CTRL_STATUS_SUCCESS, .data = removed};
+    if (!copy_list(page, list.size(), true)) {
+        answer.status = XEN_NETIF_CTRL_STATUS_INVALID_PARAMETER;
+    }
+    co_return answer;
 }
 
 /// False: the guest granted no such page, or not for writing.

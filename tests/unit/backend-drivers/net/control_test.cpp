@@ -8,7 +8,17 @@ namespace {
 
 using Request = xen_netif_ctrl_request;
 using Response = xen_netif_ctrl_response;
-using ControlPage = Page<Request, Response>;
+constexpr RingIndex entries = 128;
+/// The ring's page as a frontend sees it.
+struct ControlPage {
+    RingIndex req_prod, req_event, rsp_prod, rsp_event;
+    std::uint8_t unused[48];
+    union {
+        Request request;
+        Response response;
+    } slots[entries];
+};
+static_assert(sizeof(ControlPage) <= page_size && ControlRing::entries_in(page_size) == entries);
 
 constexpr std::uint16_t get_size = XEN_NETIF_CTRL_TYPE_GET_GREF_MAPPING_SIZE;
 constexpr std::uint16_t add = XEN_NETIF_CTRL_TYPE_ADD_GREF_MAPPING;
@@ -21,7 +31,7 @@ struct ControlTest : CardTest {
     static constexpr std::uint32_t control_ring = 9, list_page = 10;
     std::uint32_t rings = 3; ///< pages mapped with nothing named
 
-    ControlPage::Shared& control() { return ring_of<ControlPage>(grants->page(control_ring)); }
+    ControlPage& control() { return *reinterpret_cast<ControlPage*>(grants->page(control_ring)); }
     xen_netif_gref* list() { return reinterpret_cast<xen_netif_gref*>(grants->page(list_page)); }
     std::uint32_t control_port() const { return last_port(); }
     std::uint32_t rx_port() const { return last_port() - 1; }
@@ -34,29 +44,29 @@ struct ControlTest : CardTest {
         take();
         ASSERT_EQ(grants->mapped, rings);
     }
-    void name(const std::vector<xen_netif_gref>& entries) { std::copy(entries.begin(), entries.end(), list()); }
+    void name(const std::vector<xen_netif_gref>& named) { std::copy(named.begin(), named.end(), list()); }
     /// Puts a message into the ring; nobody is told.
     void put_message(std::uint16_t type, std::uint32_t a = 0, std::uint32_t b = 0, std::uint32_t c = 0) {
         const auto index = control().req_prod++;
-        control().slots[index % 256].request = {static_cast<std::uint16_t>(index + 100), type, {a, b, c}};
+        control().slots[index % entries].request = {static_cast<std::uint16_t>(index + 100), type, {a, b, c}};
     }
     Response ask(std::uint16_t type, std::uint32_t a = 0, std::uint32_t b = 0, std::uint32_t c = 0) {
         const auto index = control().req_prod;
         put_message(type, a, b, c);
         notify(control_port());
         EXPECT_TRUE(until([&] { return control().rsp_prod == index + 1; }));
-        const Response answer = control().slots[index % 256].response;
+        const Response answer = control().slots[index % entries].response;
         EXPECT_EQ(answer.id, static_cast<std::uint16_t>(index + 100));
         EXPECT_EQ(answer.type, type);
         return answer;
     }
-    std::uint32_t add_all(const std::vector<xen_netif_gref>& entries, std::uint32_t queue = 0) {
-        name(entries);
-        return ask(add, queue, list_page, static_cast<std::uint32_t>(entries.size())).status;
+    std::uint32_t add_all(const std::vector<xen_netif_gref>& all, std::uint32_t queue = 0) {
+        name(all);
+        return ask(add, queue, list_page, static_cast<std::uint32_t>(all.size())).status;
     }
-    Response remove_all(const std::vector<xen_netif_gref>& entries) {
-        name(entries);
-        return ask(del, 0, list_page, static_cast<std::uint32_t>(entries.size()));
+    Response remove_all(const std::vector<xen_netif_gref>& all) {
+        name(all);
+        return ask(del, 0, list_page, static_cast<std::uint32_t>(all.size()));
     }
     std::size_t named() const { return grants->mapped - rings; }
     /// A packet each way through these two pages; how many grant copies that took.
@@ -247,7 +257,7 @@ TEST_F(HostileControl, WhatIsRevokedOrDeletedUnderWayStillArrives) {
 TEST_F(HostileControl, AProducerThatRunsAwayClosesTheDevice) {
     connect();
     ASSERT_EQ(add_all({{20, 0, 0}}), success);
-    control().req_prod += 257;
+    control().req_prod += entries + 1;
     notify(control_port());
     closes_with("ran away");
 }
@@ -276,16 +286,16 @@ TEST_F(HostileControl, ARingWithoutItsEventChannelIsRefused) {
 
 TEST_F(HostileControl, AFullRingIsAnsweredWholeWhileTheCardWorks) {
     connect();
-    for (unsigned i = 0; i < 256; ++i) {
+    for (unsigned i = 0; i < entries; ++i) {
         name({{20, 0, 0}});
         put_message(i % 2 == 0 ? add : del, 0, list_page, 1);
     }
     put(21, packet(4, true, 5));
     events->fire(tx_port());
     notify(control_port());
-    EXPECT_TRUE(until([&] { return control().rsp_prod == 256; }));
+    EXPECT_TRUE(until([&] { return control().rsp_prod == entries; }));
     EXPECT_EQ(without_header(at_bridge()), packet(4, true, 5));
-    for (unsigned i = 0; i < 256; ++i) {
+    for (unsigned i = 0; i < entries; ++i) {
         EXPECT_EQ(control().slots[i].response.status, success) << i;
     }
     EXPECT_EQ(named(), 0u);
