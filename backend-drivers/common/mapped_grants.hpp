@@ -18,9 +18,9 @@ namespace domus::backend {
 class MappedGrants final : public client::Grants {
 public:
     struct Figures {
-        Stats::Value pages;                ///< mapped here
-        Stats::Value held;                 ///< the device's, of whatever kind: goes up and down with them
-        Stats::Value from_guest, to_guest; ///< pieces that were moved through a mapping
+        Stats::Value pages{};                  ///< mapped here
+        Stats::Value held{};                   ///< the device's, of whatever kind: goes up and down with them
+        Stats::Value from_guest{}, to_guest{}; ///< pieces that were moved through a mapping
     };
 
     MappedGrants(std::shared_ptr<client::Grants> grants, std::uint16_t domid, std::size_t most, Figures figures)

@@ -25,25 +25,24 @@ ControlRing ring_in(const client::GrantMap& page, bool resumed) {
 
 } // namespace
 
-Control::Control(backend::Device& device, const ControlNodes& nodes, bool resumed,
+Control::Control(ControlPlace place, const ControlNodes& nodes, bool resumed,
                  std::vector<backend::MappedGrants*> tables, const backend::RingFigures& figures)
-    : device_(device), grants_(device.access().grants),
-      page_(device.access().grants, device.id().domid, std::span(&nodes.ring, 1)),
-      port_(device.access().events, device.id().domid, nodes.port), ring_(ring_in(page_, resumed)),
-      tables_(std::move(tables)), figures_(figures), list_(*grants_, 1) {
+    : place_(std::move(place)), page_(place_.access.grants, place_.domid, std::span(&nodes.ring, 1)),
+      port_(place_.access.events, place_.domid, nodes.port), ring_(ring_in(page_, resumed)), tables_(std::move(tables)),
+      figures_(figures), list_(*place_.access.grants, 1) {
     port_.count(figures_);
 }
 
 void Control::start() {
     const auto self = shared_from_this();
-    asio::co_spawn(device_.executor(), serve(), [self](const std::exception_ptr& failure) {
+    asio::co_spawn(place_.executor, serve(), [self](const std::exception_ptr& failure) {
         if (!failure || !self->open_) {
             return;
         }
         try {
             std::rethrow_exception(failure);
         } catch (const std::exception& error) {
-            self->device_.fail(std::string("control ring: ") + error.what());
+            self->place_.fail(std::string("control ring: ") + error.what());
         }
     });
     port_.notify(); // an event that came while nobody had the port bound is lost, in either direction
@@ -79,7 +78,7 @@ asio::awaitable<void> Control::serve() {
 }
 
 asio::awaitable<void> Control::give_way() {
-    co_await asio::post(device_.executor(), asio::use_awaitable);
+    co_await asio::post(place_.executor, asio::use_awaitable);
 }
 
 asio::awaitable<Control::Answer> Control::carry_out(xen_netif_ctrl_request request) {
@@ -174,7 +173,7 @@ bool Control::copy_list(std::uint32_t page, std::size_t entries, bool to_guest) 
                             .length = static_cast<std::uint16_t>(entries * sizeof(xen_netif_gref)),
                             .local = list_.page(0),
                             .to_guest = to_guest};
-    grants_->copy(device_.id().domid, std::span(&piece, 1));
+    place_.access.grants->copy(place_.domid, std::span(&piece, 1));
     return piece.status == GNTST_okay;
 }
 

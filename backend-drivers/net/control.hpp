@@ -4,6 +4,7 @@
 // bridge and the frontend spread packets over the queues.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <optional>
 #include <vector>
@@ -26,15 +27,23 @@ struct ControlNodes {
     std::uint32_t ring = 0, port = 0;
 };
 
+/// What serves the ring.
+struct ControlPlace {
+    asio::any_io_executor executor;
+    backend::GuestAccess access;
+    std::uint16_t domid;
+    std::function<void(std::string)> fail; ///< told once why it cannot go on; not after stop()
+};
+
 class Control : public std::enable_shared_from_this<Control> {
 public:
     /// `tables`: of each queue, alive until stop(). Throws client::Error: nothing is left then.
-    Control(backend::Device& device, const ControlNodes& nodes, bool resumed,
-            std::vector<backend::MappedGrants*> tables, const backend::RingFigures& figures);
+    Control(ControlPlace place, const ControlNodes& nodes, bool resumed, std::vector<backend::MappedGrants*> tables,
+            const backend::RingFigures& figures);
     Control(const Control&) = delete;
     Control& operator=(const Control&) = delete;
 
-    /// Serves until stop(). When it cannot go on, Device::fail() is told why.
+    /// Serves until stop().
     void start();
     /// Serves no more, and touches no table. The device may be gone afterwards.
     void stop();
@@ -53,8 +62,7 @@ private:
     bool copy_list(std::uint32_t page, std::size_t entries, bool to_guest);
     static bool add_one(backend::MappedGrants& table, const xen_netif_gref& entry);
 
-    backend::Device& device_;
-    std::shared_ptr<client::Grants> grants_;
+    ControlPlace place_;
     client::GrantMap page_;
     backend::Port port_;
     ControlRing ring_;

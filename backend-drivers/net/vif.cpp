@@ -201,7 +201,9 @@ std::shared_ptr<Control> Vif::make_control(const ControlNodes& nodes, const Queu
     for (const auto& queue : queues) {
         tables.push_back(&queue->mapped());
     }
-    return std::make_shared<Control>(device_, nodes, resumed, std::move(tables),
+    ControlPlace place{device_.executor(), device_.access(), device_.id().domid,
+                       [this](std::string reason) { device_.fail(std::move(reason)); }};
+    return std::make_shared<Control>(std::move(place), nodes, resumed, std::move(tables),
                                      backend::RingFigures(stats_, "q0.ctrl_"));
 }
 

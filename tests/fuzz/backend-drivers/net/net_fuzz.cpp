@@ -1,11 +1,15 @@
 // A hostile network frontend made of bytes: slots, indices, packets' contents, and garbage written into the ring while
-// it is served. Aborts when a packet leaves that no slot can have held, when an answer is missing, or when a copy would
-// reach beyond a page; the sanitizers see the rest.
+// it is served, and messages on the control ring. Aborts when a packet leaves that no slot can have held, when an
+// answer is missing, or when a copy would reach beyond a page; the sanitizers see the rest.
 #include <cstdlib>
 #include <cstring>
 
+#include <boost/asio/io_context.hpp>
+
+#include "backend-drivers/net/control.hpp"
 #include "tests/fuzz/backend-drivers/input.hpp"
 #include "tests/unit/backend-drivers/net/frontend.hpp"
+#include "tests/unit/hypervisor/client/fake_events.hpp"
 
 namespace {
 using namespace domus::net;
@@ -13,6 +17,8 @@ using namespace domus::net::test;
 
 using domus::fuzz::demand;
 using domus::fuzz::Input;
+
+constexpr std::size_t most_pages = 20; ///< that stay mapped, of one queue
 
 /// Grants whose pages change whenever they are copied, as another vcpu of the guest could do it.
 struct WildGrants : FakeGrants {
@@ -43,6 +49,20 @@ void slots(Input& in, TxPage& page, unsigned count) {
     }
 }
 
+/// What stays mapped of them, for writing or not.
+std::unique_ptr<domus::backend::MappedGrants> some_mapped(Input& in, WildGrants& grants) {
+    const std::shared_ptr<domus::client::Grants> shared(&grants, [](auto*) {});
+    auto mapped = std::make_unique<domus::backend::MappedGrants>(shared, std::uint16_t{1}, most_pages,
+                                                                 domus::backend::MappedGrants::Figures{});
+    for (unsigned i = in.byte() % 4; i > 0; --i) {
+        const std::uint32_t reference = in.byte() % 8u;
+        if (!mapped->has(reference)) {
+            mapped->add(reference, in.byte() % 2 == 0);
+        }
+    }
+    return mapped;
+}
+
 template <class Queue>
 void settle(const Queue& queue) {
     for (int turn = 0; turn < 20 && queue() == Turn::More; ++turn) {
@@ -60,7 +80,8 @@ void transmit(Input& in) {
         std::copy(bytes.begin(), bytes.end(), grants.grant(reference).begin());
         in.fill(grants.grant(reference).data() + 12, in.byte() % 64);
     }
-    TxQueue tx(TxRing(page.memory, page_size), grants, wire, {.domid = 1},
+    const auto mapped = some_mapped(in, grants);
+    TxQueue tx(TxRing(page.memory, page_size), *mapped, wire, {.domid = 1},
                {count("a"), count("b"), count("c"), count("d"), count("e")});
     grants.meanwhile = [&] { in.fill(page.memory + 64 + in.byte() * 12, in.byte() % 24); };
     while (in.left()) {
@@ -87,7 +108,8 @@ void receive(Input& in) {
         grants.grant(reference);
     }
     const std::uint8_t can = in.byte();
-    RxQueue rx(RxRing(page.memory, page_size), grants, wire,
+    const auto mapped = some_mapped(in, grants);
+    RxQueue rx(RxRing(page.memory, page_size), *mapped, wire,
                {.domid = 1,
                 .scatter = (can & 1) != 0,
                 .checksum4 = (can & 2) != 0,
@@ -112,15 +134,78 @@ void receive(Input& in) {
     }
 }
 
+void message(Input& in, xen_netif_ctrl_request& to) {
+    in.fill(&to, sizeof to);
+    if (in.byte() % 4 != 0) { // mostly near to what is right
+        to.type = static_cast<std::uint16_t>(XEN_NETIF_CTRL_TYPE_GET_GREF_MAPPING_SIZE + to.type % 3);
+        to.data[0] %= 3;
+        to.data[1] %= 8;
+        to.data[2] %= 40;
+    }
+}
+
+void lists(Input& in, WildGrants& grants) {
+    for (unsigned i = in.byte() % 40; i > 0; --i) {
+        xen_netif_gref entry{
+            .ref = in.byte() % 70u, .flags = static_cast<std::uint16_t>(in.byte() % 8 / 3), .status = 0};
+        std::memcpy(grants.grant(in.byte() % 8).data() + i * sizeof entry, &entry, sizeof entry);
+    }
+}
+
+/// Two tables, filled and emptied by messages; the pages that hold the lists and the ring change under way.
+void control(Input& in) {
+    boost::asio::io_context io;
+    const auto grants = std::make_shared<WildGrants>();
+    for (std::uint32_t reference = 0; reference < 64; ++reference) {
+        grants->grant(reference);
+    }
+    domus::backend::Stats stats;
+    domus::backend::MappedGrants first(grants, 1, most_pages, {}), second(grants, 1, most_pages, {});
+    auto* ports = new domus::client::test::FakeEvents;
+    bool failed = false;
+    const ControlPlace place{io.get_executor(),
+                             {grants, std::make_shared<domus::client::EventChannels>(
+                                          io.get_executor(), std::unique_ptr<domus::client::RawEventChannels>(ports))},
+                             1,
+                             [&](const std::string&) { failed = true; }};
+    const auto served = std::make_shared<Control>(place, ControlNodes{.ring = 63, .port = 1}, in.byte() == 0,
+                                                  std::vector{&first, &second}, domus::backend::RingFigures{});
+    grants->meanwhile = [&] { in.fill(grants->grant(in.byte() % 64).data() + in.byte(), in.byte() % 24); };
+    std::uint8_t* ring = grants->grant(63).data();
+    served->start();
+    while (in.left() && !failed) {
+        lists(in, *grants);
+        std::uint32_t produced = 0;
+        std::memcpy(&produced, ring, sizeof produced);
+        for (unsigned i = in.byte() % 8; i > 0; --i, ++produced) {
+            xen_netif_ctrl_request request{};
+            message(in, request);
+            std::memcpy(ring + 64 + produced % 128 * sizeof request, &request, sizeof request);
+        }
+        produced += in.byte() == 0 ? in.byte() : 0u; // runs away now and then
+        std::memcpy(ring, &produced, sizeof produced);
+        ports->fire(ports->last_port);
+        io.restart();
+        io.poll();
+        demand(first.size() <= most_pages && second.size() <= most_pages);
+    }
+    served->stop();
+    io.restart();
+    io.poll();
+}
+
 } // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
     Input in(data, size);
     try {
-        if (in.byte() % 2 == 0) {
+        const auto part = in.byte() % 3;
+        if (part == 0) {
             transmit(in);
-        } else {
+        } else if (part == 1) {
             receive(in);
+        } else {
+            control(in);
         }
     } catch (const RingError&) { // the device would be closed
     }

@@ -12,6 +12,7 @@
 
 #include "backend-drivers/net/rx_queue.hpp"
 #include "backend-drivers/net/tx_queue.hpp"
+#include "hypervisor/client/error.hpp"
 
 namespace domus::net::test {
 
@@ -24,7 +25,13 @@ struct FakeGrants : client::Grants {
 
     Bytes& grant(std::uint32_t reference) { return pages.emplace(reference, Bytes(page_size)).first->second; }
 
-    void* map(std::uint16_t, std::span<const std::uint32_t>, bool) override { return nullptr; }
+    void* map(std::uint16_t domid, std::span<const std::uint32_t> references, bool) override {
+        const auto page = pages.find(references.front());
+        if (references.size() != 1 || page == pages.end()) {
+            throw client::Error("map a grant", domid, EINVAL);
+        }
+        return page->second.data();
+    }
     void unmap(void*, std::size_t) noexcept override {}
     void copy(std::uint16_t, std::span<client::GrantCopy> pieces) override {
         ++calls;
