@@ -267,6 +267,42 @@ TEST_F(CardWithOffloads, TwoQueuesCarryFlowsInTheirOrder) {
     EXPECT_EQ(guest->kit().grants.lent(), 0u);
 }
 
+// Both queues' buffers, their rings and the control ring.
+TEST_F(CardWithOffloads, AllBuffersStayMappedAndNothingIsCopiedByGrant) {
+    ASSERT_TRUE(up({2, true}));
+    ASSERT_TRUE(bus.until([&] { return bus.grants().mapped() == 2 * 64 + 2 * 2 + 1; })) << bus.grants().mapped();
+    bus.faults.refuse_copies = 1000;
+    const Bytes large = tcp(false, 60000), small = frame(60, 3);
+    guest->start(send(large, {.segment = 1400, .checksum_blank = true}));
+    guest->start(send(small, {}));
+    std::vector<Bytes> out;
+    ASSERT_TRUE(bus.until([&] {
+        while (const auto got = at_bridge())
+            out.push_back(*got);
+        return out.size() == 2;
+    })) << out.size();
+    EXPECT_THAT(out, testing::UnorderedElementsAre(large, small));
+    ASSERT_TRUE(to_guest(small));
+    ASSERT_TRUE(bus.until([&] { return received.size() == 1; }));
+    EXPECT_EQ(received[0], small);
+    EXPECT_EQ(bus.faults.refuse_copies, 1000u);
+    bus.faults.refuse_copies = 0;
+    EXPECT_TRUE(ends());
+    EXPECT_EQ(guest->kit().grants.lent(), 0u);
+    EXPECT_EQ(bus.grants().mapped(), 0u);
+}
+
+TEST_F(CardWithOffloads, WithoutMappedPagesAllIsCopiedAsEver) {
+    ASSERT_TRUE(up({.queues = 1, .offloads = true, .mapped = false}));
+    bus.settle();
+    EXPECT_EQ(bus.grants().mapped(), 2u);
+    const Bytes small = frame(60, 3);
+    ASSERT_TRUE(to_guest(small));
+    ASSERT_TRUE(bus.until([&] { return received.size() == 1; }));
+    EXPECT_EQ(received[0], small);
+    EXPECT_TRUE(ends());
+}
+
 TEST_F(CardWithOffloads, WithoutOffloadsNothingIsLeftToOthers) {
     ASSERT_TRUE(up({1, false}));
     guest->start(send(tcp(false, 100), {.checksum_blank = true}));

@@ -38,7 +38,7 @@ bool parse_address(std::string_view text, MacAddress& address) {
 } // namespace
 
 NetworkCard::NetworkCard(Kit& kit, u32 id, CardWishes wishes)
-    : front_(kit, "vif", id), kit_(kit), wishes_(wishes), queues_{NetQueue(kit), NetQueue(kit)},
+    : front_(kit, "vif", id), kit_(kit), wishes_(wishes), queues_{NetQueue(kit), NetQueue(kit)}, control_(kit),
       room_(kit.platform.tasks), there_(kit.platform.tasks), ended_(kit.platform.tasks) {}
 
 Task<Result<void>> NetworkCard::publish() {
@@ -54,6 +54,13 @@ Task<Result<void>> NetworkCard::publish() {
         CO_CHECK(co_await front_.write(tx, queues_[i].tx_reference()));
         CO_CHECK(co_await front_.write(rx, queues_[i].rx_reference()));
         CO_CHECK(co_await front_.write(port, queues_[i].port()));
+    }
+    if (control_.is_open()) {
+        CO_CHECK(co_await front_.write("ctrl-ring-ref", control_.reference()));
+        CO_CHECK(co_await front_.write("event-channel-ctrl", control_.port()));
+    } else {
+        CO_CHECK(co_await front_.remove("ctrl-ring-ref"));
+        CO_CHECK(co_await front_.remove("event-channel-ctrl"));
     }
     co_return Result<void>();
 }
@@ -83,6 +90,12 @@ Task<Result<void>> NetworkCard::establish() {
         static_cast<u32>(std::clamp<u64>(offered, 1, std::clamp<u32>(wishes_.queues, 1, net_most_queues)));
     for (queue_count_ = 0; queue_count_ < count;)
         CO_CHECK(queues_[queue_count_++].open(front_.backend(), net_most_buffers / count));
+    const u64 has_control = co_await front_.backend_number("feature-ctrl-ring", 0);
+    if (wishes_.mapped && has_control == 1) {
+        CO_CHECK(control_.open(front_.backend()));
+        for (u32 i = 0; i < queue_count_; ++i)
+            control_.name(i, queues_[i]);
+    }
     CO_CHECK(co_await publish());
     co_return co_await front_.finish(XenbusStateConnected);
 }
@@ -93,6 +106,7 @@ Task<Result<void>> NetworkCard::connect() {
         (void)co_await front_.close();
         for (auto& queue : queues_)
             (void)queue.close();
+        (void)control_.close();
         co_return established;
     }
     connected_ = true;
@@ -114,6 +128,9 @@ Task<Result<void>> NetworkCard::close() {
         if (!given)
             closed = given;
     }
+    const auto given = control_.close();
+    if (!given)
+        closed = given;
     co_return closed;
 }
 

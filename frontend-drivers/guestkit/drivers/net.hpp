@@ -6,6 +6,7 @@
 #pragma once
 
 #include "frontend-drivers/guestkit/drivers/frontend.hpp"
+#include "frontend-drivers/guestkit/drivers/net_control.hpp"
 #include "frontend-drivers/guestkit/drivers/net_queue.hpp"
 
 #include <array>
@@ -19,6 +20,7 @@ constexpr u32 net_most_queues = 2;
 struct CardWishes {
     u32 queues = 1; // at most
     bool offloads = false;
+    bool mapped = true; // the backend may keep all buffers mapped, where it can
 };
 
 class NetworkCard {
@@ -57,6 +59,7 @@ private:
     Kit& kit_;
     const CardWishes wishes_;
     NetQueue queues_[net_most_queues];
+    NetControl<net_most_queues> control_;
     u32 queue_count_ = 0, next_queue_ = 0, running_ = 0; // running_: tasks of ours
     Event room_, there_, ended_;
     MacAddress address_{};

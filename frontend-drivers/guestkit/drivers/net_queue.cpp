@@ -38,6 +38,16 @@ Result<void> NetQueue::close() {
     return {};
 }
 
+u32 NetQueue::name_pages(xen_netif_gref* to) const {
+    static_assert(2 * net_most_buffers * sizeof *to <= page_size);
+    u32 count = 0;
+    for (u32 i = 0; i < buffers_; ++i) {
+        to[count++] = {tx_pages_.reference(i), XEN_NETIF_CTRLF_GREF_readonly, 0};
+        to[count++] = {rx_pages_.reference(i), 0, 0};
+    }
+    return count;
+}
+
 void NetQueue::post(u8 buffer) {
     posted_[rx_.produced() % std::size(posted_)] = buffer;
     rx_.put({buffer, 0, rx_pages_.reference(buffer)});

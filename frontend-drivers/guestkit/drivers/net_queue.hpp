@@ -45,6 +45,9 @@ public:
     // Asks for an event. True: there is something already.
     bool arm();
 
+    // Writes which pages packets lie in; how many there are.
+    u32 name_pages(xen_netif_gref* to) const;
+
     u32 tx_reference() const { return tx_ring_.reference(0); }
     u32 rx_reference() const { return rx_ring_.reference(0); }
     u32 port() const { return port_; }
