@@ -26,7 +26,6 @@ from column import Column  # noqa: E402
 from harness.machine import Failure  # noqa: E402
 
 
-
 def all_parts():
     return sorted(os.path.basename(path)[len("part_"):-3] for path in glob.glob(f"{HERE}/part_*.py"))
 
@@ -89,6 +88,7 @@ def main():
     os.makedirs(work, exist_ok=True)
     try:
         columns = [Column.parse(text) for text in a.columns or ["native", "xen", "domus"]]
+        Column.tell_apart(columns)
     except ValueError as problem:
         p.error(str(problem))
     return 0 if all([run_part(name, columns, a.row, work) for name in parts]) else 1
