@@ -30,6 +30,9 @@ public:
     }
     void add_options(CLI::App& app) override {
         app.add_option("--journals", journals_, "folder of what a later process needs to go on")->capture_default_str();
+        app.add_option("--persistent-grants", *room_,
+                       "pages of guests that may stay mapped, of all disks together; 0: none, and it is not offered")
+            ->capture_default_str();
         app.add_flag("--threads", threads_, "use threads instead of io_uring, which not every administrator lets in");
     }
     void open(const Start& start) override {
@@ -41,6 +44,7 @@ public:
             spdlog::debug("{}", absent.what());
         }
         executor_ = start.executor;
+        persistence_.room = *room_ != 0 ? room_ : nullptr;
         opener_ = std::make_shared<block::RemoteOpener>(executor_, block::start_opener(start.store), [] {
             spdlog::critical("the process that opens media is gone");
             std::_Exit(1); // who started this one starts both anew
@@ -59,7 +63,7 @@ public:
             std::make_unique<block::NbdStorages>(executor_, block::NbdStorages::Times(), opener_));
     }
     std::unique_ptr<backend::Driver> make_driver(backend::Device& device, const Files& files) override {
-        return std::make_unique<block::Disk>(device, *storages_, journal(files), files.figures);
+        return std::make_unique<block::Disk>(device, *storages_, journal(files), files.figures, persistence_);
     }
     void removed(const Files& files) override { ::unlink(journal(files).c_str()); }
 
@@ -68,6 +72,8 @@ private:
 
     std::string journals_ = "/run/domus/block";
     bool threads_ = false;
+    block::PersistentGrants::Room room_ = std::make_shared<std::size_t>(16384);
+    block::Persistence persistence_;
     boost::asio::any_io_executor executor_;
     std::shared_ptr<block::Opener> opener_;
     std::unique_ptr<block::Storages> storages_;

@@ -14,9 +14,10 @@ bool may_write(const std::optional<std::string>& mode) {
     return mode && mode->find('w') != std::string::npos;
 }
 
-Disk::Disk(backend::Device& device, Storages& storages, std::string journal, const std::string& figures)
-    : device_(device), storages_(storages), journal_(std::move(journal)), stats_(figures),
-      unfollowed_(device.executor()) {}
+Disk::Disk(backend::Device& device, Storages& storages, std::string journal, const std::string& figures,
+           Persistence persistence)
+    : device_(device), storages_(storages), journal_(std::move(journal)), persistence_(std::move(persistence)),
+      stats_(figures), unfollowed_(device.executor()) {}
 
 Disk::~Disk() {
     stop();
@@ -24,10 +25,11 @@ Disk::~Disk() {
 
 asio::awaitable<backend::Nodes> Disk::offer() {
     co_await open();
+    const bool persistent = co_await offers_persistent();
     const Medium medium = storage_->medium();
     backend::Nodes nodes{{"feature-flush-cache", "1"},
                          {"feature-barrier", "1"},
-                         {"feature-persistent", "0"},
+                         {"feature-persistent", persistent ? "1" : "0"},
                          {"feature-domus-ordered", "1"},
                          {"feature-discard", medium.discard ? "1" : "0"},
                          {"feature-max-indirect-segments", std::to_string(most_segments)},
@@ -78,7 +80,8 @@ void Disk::stop() {
         queue->stop();
     }
     queues_.clear();
-    stats_.level("grants").set(0);
+    auto grants = stats_.level("grants");
+    grants.set(grants.get() - std::exchange(ring_pages_, 0)); // queues with operations under way still have others
 }
 
 /// Opens what the toolstack named.
@@ -109,17 +112,20 @@ asio::awaitable<void> Disk::attach(bool resumed) {
         co_await open();
     }
     co_await refuse_other_layouts();
-    const auto all = co_await read_queues();
+    auto all = co_await read_queues();
     auto journal = std::make_shared<Journal>(journal_, resumed ? Journal::From::Earlier : Journal::From::Nothing);
     std::vector<std::shared_ptr<Queue>> queues;
+    const auto persistent = co_await agree_on_persistent();
     std::size_t pages = 0;
     for (unsigned i = 0; i < all.size(); ++i) {
         pages += all[i].pages.size();
+        all[i].persistent = persistent;
         queues.push_back(std::make_shared<Queue>(device_, i, all[i], storage_, journal, counts_of(i), resumed));
     }
     auto watch = co_await device_.store().watch(device_.id().path() + "/resize");
     queues_ = std::move(queues);
-    stats_.level("grants").set(pages);
+    auto grants = stats_.level("grants");
+    grants.set(grants.get() + std::exchange(ring_pages_, pages));
     for (const auto& queue : queues_) {
         queue->start();
     }
@@ -129,6 +135,19 @@ asio::awaitable<void> Disk::attach(bool resumed) {
                        follows_ = false; // disconnected, or the store is lost, which ends the device
                        unfollowed_.notify();
                    }));
+}
+
+asio::awaitable<bool> Disk::offers_persistent() {
+    const auto said = co_await device_.node("persistent-enable");
+    co_return persistence_.room && (said ? *said == "1" : persistence_.by_default);
+}
+
+/// None: data is copied. A frontend that was not offered it takes a page that stays mapped for a fault, so what counts
+/// is what the store says was offered, maybe by an earlier process.
+asio::awaitable<PersistentGrants::Room> Disk::agree_on_persistent() {
+    const auto ours = co_await device_.node("feature-persistent");
+    const auto theirs = co_await device_.frontend_node("feature-persistent");
+    co_return ours == "1" && theirs == "1" ? persistence_.room : nullptr;
 }
 
 std::string Disk::sectors() const {
@@ -208,6 +227,7 @@ Counts Disk::counts_of(unsigned number) {
             .read_bytes = count("read_bytes"),
             .written_bytes = count("written_bytes"),
             .batches = count("batches"),
+            .grants = stats_.level("grants"),
             .ring = backend::RingFigures(stats_, fmt::format("q{}.", number))};
 }
 

@@ -21,13 +21,20 @@ inline constexpr const char* device_type = "domus-vbd";
 /// Pages of a ring: 2 to the power of this.
 inline constexpr unsigned most_ring_order = 2;
 
+/// Whether pages that guests grant may stay mapped.
+struct Persistence {
+    PersistentGrants::Room room; ///< none: never
+    bool by_default = false;     ///< for disks of which the toolstack says nothing
+};
+
 /// What the toolstack's node "mode" says. Without one: no.
 bool may_write(const std::optional<std::string>& mode);
 
 class Disk final : public backend::Driver {
 public:
     /// Figures are shown in the file `figures`, or nowhere when it is empty.
-    Disk(backend::Device& device, Storages& storages, std::string journal, const std::string& figures);
+    Disk(backend::Device& device, Storages& storages, std::string journal, const std::string& figures,
+         Persistence persistence = {});
     ~Disk() override;
 
     asio::awaitable<backend::Nodes> offer() override;
@@ -43,6 +50,8 @@ private:
     asio::awaitable<void> refuse_other_layouts();
     asio::awaitable<void> follow_size(std::shared_ptr<xenstore::Watch> watch);
     asio::awaitable<void> resize();
+    asio::awaitable<bool> offers_persistent();
+    asio::awaitable<PersistentGrants::Room> agree_on_persistent();
     std::string sectors() const;
     Counts counts_of(unsigned number);
     void stop();
@@ -50,10 +59,12 @@ private:
     backend::Device& device_;
     Storages& storages_;
     std::string journal_;
+    const Persistence persistence_;
     backend::Stats stats_;
     bool cdrom_ = false, removable_ = false;
     std::shared_ptr<Storage> storage_;
     std::vector<std::shared_ptr<Queue>> queues_;
+    std::size_t ring_pages_ = 0;
     bool follows_ = false; ///< follow_size() runs
     asio::cancellation_signal unfollow_;
     backend::Signal unfollowed_;

@@ -98,6 +98,7 @@ public:
         engine_.start(io, file_.get());
     }
     void submit() override { engine_.submit(); }
+    bool takes_parts() const override { return true; }
     std::uint8_t* bytes(std::uint64_t offset, std::uint64_t length) override {
         return mapped_.empty() ? nullptr : mapped_.back()->bytes(offset, length);
     }

@@ -1,6 +1,7 @@
 // See file_engine.hpp.
 #include "backend-drivers/block/file_engine.hpp"
 
+#include <algorithm>
 #include <cerrno>
 #include <stdexcept>
 
@@ -18,13 +19,28 @@ namespace {
 
 constexpr unsigned thread_count = 8;
 
+ssize_t transfer_parts(const Io& io, std::span<const iovec> parts, off_t at, int file) {
+    const int count = static_cast<int>(parts.size());
+    return io.kind == Kind::Read ? ::preadv(file, parts.data(), count, at) : ::pwritev(file, parts.data(), count, at);
+}
+
+ssize_t transfer_some(const Io& io, std::uint64_t already, int file) {
+    const std::size_t rest = io.length - already;
+    const auto at = static_cast<off_t>(io.offset + already);
+    if (io.parts.empty()) {
+        return io.kind == Kind::Read ? ::pread(file, io.data + already, rest, at)
+                                     : ::pwrite(file, io.data + already, rest, at);
+    }
+    if (already == 0) {
+        return transfer_parts(io, io.parts, at, file);
+    }
+    return transfer_parts(io, rest_of(io.parts, already), at, file);
+}
+
 /// 0, or a negative errno.
 int transfer(const Io& io, int file) {
     for (std::uint64_t already = 0; already < io.length;) {
-        const std::size_t rest = io.length - already;
-        const auto at = static_cast<off_t>(io.offset + already);
-        const ssize_t done = io.kind == Kind::Read ? ::pread(file, io.data + already, rest, at)
-                                                   : ::pwrite(file, io.data + already, rest, at);
+        const ssize_t done = transfer_some(io, already, file);
         if (done < 0 && errno == EINTR) {
             continue;
         }
@@ -51,6 +67,20 @@ int perform(const Io& io, int file) {
 }
 
 } // namespace
+
+std::vector<iovec> rest_of(std::span<const iovec> parts, std::uint64_t already) {
+    std::vector<iovec> rest;
+    for (iovec part : parts) {
+        const std::size_t done = std::min<std::uint64_t>(already, part.iov_len);
+        already -= done;
+        part.iov_base = static_cast<std::uint8_t*>(part.iov_base) + done;
+        part.iov_len -= done;
+        if (part.iov_len != 0) {
+            rest.push_back(part);
+        }
+    }
+    return rest;
+}
 
 void InPlace::start(Io& io, int file) {
     io.done(perform(io, file));

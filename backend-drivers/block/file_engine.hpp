@@ -3,6 +3,8 @@
 #pragma once
 
 #include <memory>
+#include <span>
+#include <vector>
 
 #include <boost/asio/any_io_executor.hpp>
 #include <boost/asio/thread_pool.hpp>
@@ -19,6 +21,9 @@ public:
     /// Sends what was begun, all at once.
     virtual void submit() = 0;
 };
+
+/// What is left of an operation's parts when `already` bytes are done.
+std::vector<iovec> rest_of(std::span<const iovec> parts, std::uint64_t already);
 
 /// Done before start() returns.
 class InPlace final : public FileEngine {

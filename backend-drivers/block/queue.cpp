@@ -1,17 +1,13 @@
 // See queue.hpp.
 #include "backend-drivers/block/queue.hpp"
 
-#include <algorithm>
 #include <array>
-#include <cerrno>
-#include <cstdlib>
-#include <new>
 
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/post.hpp>
 
+#include "backend-drivers/block/job.hpp"
 #include "backend-drivers/common/ring_server.hpp"
-#include "hypervisor/client/error.hpp"
 
 namespace domus::block {
 namespace {
@@ -20,40 +16,6 @@ namespace {
 constexpr std::array barrier_steps{Kind::Flush, Kind::Write, Kind::Flush};
 
 } // namespace
-
-/// A request on its way, with the pages for its data. Kept and used again.
-struct Queue::Job final : Io {
-    ~Job() override { std::free(buffer); }
-    void done(int error) override {
-        const auto kept = std::move(queue); // may be the last owner of the queue, and so of this
-        if (error != 0) {
-            status = error == -EOPNOTSUPP ? BLKIF_RSP_EOPNOTSUPP : BLKIF_RSP_ERROR;
-        }
-        kept->completed(*this);
-    }
-    void need(std::size_t bytes) {
-        if (bytes > capacity) {
-            std::free(buffer);
-            capacity = (bytes + page_size - 1) / page_size * page_size;
-            buffer = static_cast<std::uint8_t*>(std::aligned_alloc(page_size, capacity));
-            if (buffer == nullptr) {
-                capacity = 0;
-                throw std::bad_alloc();
-            }
-        }
-    }
-
-    blkif_request_t slot;
-    Request request;
-    std::int16_t status = BLKIF_RSP_OKAY;
-    bool finished = false;
-    std::size_t steps = 0;        ///< of a barrier: how many were begun
-    std::shared_ptr<Queue> queue; ///< while the medium works on it
-    std::uint8_t* buffer = nullptr;
-    std::size_t capacity = 0;
-    std::uint8_t* place = nullptr; ///< where its data lies on the medium, when that is memory: `buffer` is not used
-    alignas(512) std::array<blkif_request_segment, most_segments> indirect; // crosses no page
-};
 
 Queue::Queue(backend::Device& device, unsigned number, const QueueNodes& nodes, std::shared_ptr<Storage> storage,
              std::shared_ptr<Journal> journal, Counts counts, bool resumed)
@@ -65,6 +27,10 @@ Queue::Queue(backend::Device& device, unsigned number, const QueueNodes& nodes, 
     ring_ = Ring(pages_.data(), pages_.size(), at, at);
     port_.count(counts_.ring);
     counts_.ring.note(ring_);
+    if (nodes.persistent) {
+        persistent_.emplace(grants_, domid_, ring_.size() * persistent_per_entry, nodes.persistent, counts_.grants);
+        direct_ = storage_->takes_parts();
+    }
     if (resumed) {
         first_ = journal_->at(number_, at);
     }
@@ -100,6 +66,9 @@ asio::awaitable<void> Queue::drained() {
     while (running_ != 0) {
         co_await idle_.wait();
     }
+    reads_done_.clear();
+    flight_.clear();
+    persistent_.reset();
 }
 
 std::unique_ptr<Queue::Job> Queue::new_job() {
@@ -141,6 +110,7 @@ void Queue::end_batch(Ring& ring) {
             job->status = check(job->request, storage_->medium());
         }
     }
+    hold_pages();
     copy_in();
     for (Job* job : std::exchange(batch_, {})) {
         if (job != barrier_ || job->status != BLKIF_RSP_OKAY) {
@@ -162,88 +132,6 @@ void Queue::go_on_with_barrier() {
     storage_->submit();
 }
 
-/// The arrays of segments that indirect requests have in pages of their own: copied once, all of the batch together.
-void Queue::read_indirect() {
-    for (Job* job : batch_) {
-        const Request& request = job->request;
-        if (job->status == BLKIF_RSP_OKAY && request.indirect_count != 0) {
-            client::GrantCopy piece;
-            piece.reference = request.indirect_reference;
-            piece.length = static_cast<std::uint16_t>(request.indirect_count * sizeof(blkif_request_segment));
-            piece.local = job->indirect.data();
-            pieces_.push_back(piece);
-            piece_jobs_.push_back(job);
-        }
-    }
-    copy_pieces();
-    for (Job* job : batch_) {
-        if (job->status == BLKIF_RSP_OKAY && job->request.indirect_count != 0) {
-            job->status = add_segments(std::span(job->indirect.data(), job->request.indirect_count), job->request);
-        }
-    }
-}
-
-void Queue::copy_in() {
-    try {
-        collect_in(true);
-    } catch (const client::Error&) { // a medium in memory became shorter: start() shall say so
-        collect_in(false);
-    }
-}
-
-void Queue::collect_in(bool in_place) {
-    pieces_.clear();
-    piece_jobs_.clear();
-    for (Job* job : batch_) {
-        const Request& request = job->request;
-        const bool data = request.kind == Kind::Read || request.kind == Kind::Write;
-        job->place = nullptr;
-        if (job->status == BLKIF_RSP_OKAY && data) {
-            const bool at_once = in_place && !request.barrier;
-            job->place = at_once ? storage_->bytes(request.offset, request.length) : nullptr;
-            if (job->place == nullptr) {
-                job->need(request.length);
-            }
-            if (request.kind == Kind::Write) {
-                add_pieces(*job, false);
-            }
-        }
-    }
-    copy_pieces();
-}
-
-void Queue::add_pieces(const Job& job, bool to_guest) {
-    std::uint8_t* local = job.place != nullptr ? job.place : job.buffer;
-    for (const auto& segment : std::span(job.request.segments.data(), job.request.segment_count)) {
-        for (std::uint16_t done = 0; done < segment.length;) {
-            const std::size_t room = page_size - reinterpret_cast<std::uintptr_t>(local) % page_size;
-            client::GrantCopy piece;
-            piece.reference = segment.reference;
-            piece.offset = static_cast<std::uint16_t>(segment.offset + done);
-            piece.length = static_cast<std::uint16_t>(std::min<std::size_t>(room, segment.length - done));
-            piece.local = local;
-            piece.to_guest = to_guest;
-            pieces_.push_back(piece);
-            piece_jobs_.push_back(const_cast<Job*>(&job));
-            local += piece.length;
-            done = static_cast<std::uint16_t>(done + piece.length);
-        }
-    }
-}
-
-void Queue::copy_pieces() {
-    if (!pieces_.empty()) {
-        grants_->copy(domid_, pieces_);
-        for (std::size_t i = 0; i < pieces_.size(); ++i) {
-            if (pieces_[i].status != GNTST_okay) {
-                piece_jobs_[i]->status = BLKIF_RSP_ERROR; // a grant that is none, or not for this way
-            }
-        }
-    }
-    pieces_.clear();
-    piece_jobs_.clear();
-}
-
 void Queue::run(Job& job) {
     ++running_;
     job.queue = shared_from_this();
@@ -259,6 +147,14 @@ void Queue::start(Job& job, Kind kind) {
     job.offset = job.request.offset;
     job.length = job.request.length;
     job.data = job.buffer;
+    job.parts = {};
+    if (job.direct && kind != Kind::Flush) {
+        job.parts = job.gather();
+        if (job.parts.size() == 1) {
+            job.data = static_cast<std::uint8_t*>(job.parts[0].iov_base);
+            job.parts = {};
+        }
+    }
     storage_->start(job);
 }
 
@@ -268,7 +164,7 @@ void Queue::completed(Job& job) {
     if (--running_ == 0) {
         idle_.notify();
     }
-    if (job.status == BLKIF_RSP_OKAY && job.request.kind == Kind::Read) {
+    if (job.status == BLKIF_RSP_OKAY && job.request.kind == Kind::Read && !job.direct) {
         reads_done_.push_back(&job);
     }
     if (!std::exchange(finish_posted_, true)) {
@@ -290,33 +186,6 @@ void Queue::finish() {
     }
 }
 
-void Queue::copy_out() {
-    for (const Job* job : reads_done_) {
-        add_pieces(*job, true);
-    }
-    try {
-        copy_pieces();
-    } catch (const client::Error&) { // a medium in memory became shorter: whose part is gone is found one by one
-        copy_out_singly();
-    }
-    reads_done_.clear();
-}
-
-void Queue::copy_out_singly() {
-    for (Job* job : reads_done_) {
-        pieces_.clear();
-        piece_jobs_.clear();
-        try {
-            add_pieces(*job, true);
-            copy_pieces();
-        } catch (const client::Error&) {
-            job->status = BLKIF_RSP_ERROR;
-        }
-    }
-    pieces_.clear();
-    piece_jobs_.clear();
-}
-
 void Queue::answer() {
     bool notify = false;
     const bool was_full = !room();
@@ -335,6 +204,7 @@ void Queue::answer() {
             barrier_ = nullptr;
         }
         count(*job);
+        job->let_go();
         spare_.push_back(std::move(job));
     }
     counts_.ring.note(ring_);

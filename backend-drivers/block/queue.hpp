@@ -1,8 +1,10 @@
-// One ring of a disk: takes requests, moves their data by grant copy, a batch at a time, and answers in order.
+// One ring of a disk: takes requests, moves their data, a batch at a time, and answers in order.
 // Owner: Disk, shared with the operations under way. No lock, one io_context.
-// Data is copied into pages of this process, so that the guest cannot change or take away what the medium works on.
-// A barrier is a flush, its write and another flush, begun when nothing else is under way in its ring.
-// In order: then rsp_prod alone tells a new process which requests are still to be served (docs/block.md).
+// Data is copied into pages of this process, so that the guest cannot change or take away what the medium works on. Not
+// so with persistent grants: there the medium works on the guest's pages where it can, and a guest that changes them
+// meanwhile changes its own data. A barrier is a flush, its write and another flush, begun when nothing else is under
+// way in its ring. In order: then rsp_prod alone tells a new process which requests are still to be served
+// (docs/block.md).
 #pragma once
 
 #include <deque>
@@ -10,6 +12,7 @@
 #include <vector>
 
 #include "backend-drivers/block/journal.hpp"
+#include "backend-drivers/block/persistent_grants.hpp"
 #include "backend-drivers/block/storage.hpp"
 #include "backend-drivers/common/device.hpp"
 #include "backend-drivers/common/port.hpp"
@@ -28,10 +31,11 @@ inline constexpr std::size_t most_in_flight = 32;
 struct QueueNodes {
     std::vector<std::uint32_t> pages;
     std::uint32_t port = 0;
+    PersistentGrants::Room persistent; ///< of both sides agreed on: what may be mapped; otherwise none
 };
 
 struct Counts {
-    backend::Stats::Value reads, writes, flushes, discards, errors, read_bytes, written_bytes, batches;
+    backend::Stats::Value reads, writes, flushes, discards, errors, read_bytes, written_bytes, batches, grants;
     backend::RingFigures ring;
 };
 
@@ -48,7 +52,7 @@ public:
     void start();
     /// Takes and answers nothing more, unmaps. Operations under way end by themselves.
     void stop();
-    /// Until no operation is under way.
+    /// Until no operation is under way; nothing of the guest's is mapped then.
     asio::awaitable<void> drained();
 
     // For serve_ring().
@@ -60,10 +64,13 @@ public:
 private:
     struct Job;
     void read_indirect();
+    void hold_pages();
+    bool hold_pages_of_batch();
     void copy_in();
     void collect_in(bool in_place);
     void run(Job& job);
     void start(Job& job, Kind kind);
+    void start_indirectly(Job& job);
     void go_on_with_barrier();
     void completed(Job& job);
     void finish();
@@ -88,14 +95,16 @@ private:
     Ring ring_;
     std::optional<blkif_request_t> first_; ///< overwritten in the ring by an earlier process
     backend::Signal freed_, idle_;
-    std::deque<std::unique_ptr<Job>> flight_; ///< in the ring's order
+    std::optional<PersistentGrants> persistent_; ///< outlives the jobs, which hold pages of it
+    std::deque<std::unique_ptr<Job>> flight_;    ///< in the ring's order
     std::vector<std::unique_ptr<Job>> spare_;
     std::vector<Job*> batch_, reads_done_;
     std::vector<client::GrantCopy> pieces_;
     std::vector<Job*> piece_jobs_; ///< whose piece each is
-    Job* barrier_ = nullptr;       ///< the last one taken, until it is answered: nothing more is taken meanwhile
+    std::vector<std::uint32_t> missing_;
+    Job* barrier_ = nullptr; ///< the last one taken, until it is answered: nothing more is taken meanwhile
     std::size_t running_ = 0;
-    bool open_ = true, finish_posted_ = false;
+    bool open_ = true, finish_posted_ = false, direct_ = false;
 };
 
 } // namespace domus::block

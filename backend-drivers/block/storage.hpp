@@ -5,9 +5,11 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <span>
 #include <string>
 
 #include <boost/asio/awaitable.hpp>
+#include <sys/uio.h>
 
 #include "backend-drivers/block/request.hpp"
 
@@ -22,7 +24,9 @@ struct Io {
     Kind kind = Kind::Read;
     std::uint64_t offset = 0;
     std::uint64_t length = 0;
-    std::uint8_t* data = nullptr; ///< of a read or a write; begins a page
+    std::uint8_t* data = nullptr; ///< of a read or a write; at a whole sector, of a long one at a whole page
+    std::span<const iovec>
+        parts; ///< instead of `data`, where takes_parts(): whole sectors each, of pages shared with a guest
 };
 
 class Storage {
@@ -38,6 +42,9 @@ public:
     virtual void start(Io& io) = 0;
     /// Sends what was begun, all at once.
     virtual void submit() = 0;
+    /// Whether an Io may work on a guest's pages themselves: on `parts`, or `data` in one. -EFAULT then says that the
+    /// kernel cannot reach them, and nothing was done.
+    virtual bool takes_parts() const { return false; }
     /// Where the bytes of a read or a write lie in this process' memory, if the medium is memory: they are then copied
     /// from and to the guest there, without start(). They stay there until the next submit() of a later batch at least;
     /// a copy that fails is to be done by start() instead, which says why. Null: not so, here or in general.

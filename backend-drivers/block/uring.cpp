@@ -20,6 +20,7 @@ struct Uring::Work {
     Io& io;
     int file;
     std::uint64_t already = 0;
+    std::vector<iovec> rest; ///< of `io.parts`, when a part of them is done
 };
 
 Uring::Uring(const boost::asio::any_io_executor& executor) : event_(executor) {
@@ -46,7 +47,7 @@ void Uring::wait() {
 }
 
 void Uring::start(Io& io, int file) {
-    queue(*new Work{io, file});
+    queue(*new Work{io, file, 0, {}});
 }
 
 void Uring::queue(Work& work) {
@@ -62,11 +63,24 @@ void Uring::queue(Work& work) {
     const Io& io = work.io;
     const std::uint64_t offset = io.offset + work.already, length = io.length - work.already;
     const auto part = static_cast<unsigned>(std::min<std::uint64_t>(length, 1U << 30));
+    std::span<const iovec> parts = io.parts;
+    if (work.already != 0 && !parts.empty()) {
+        work.rest = rest_of(io.parts, work.already);
+        parts = work.rest;
+    }
     switch (io.kind) {
     case Kind::Read:
+        if (!parts.empty()) {
+            ::io_uring_prep_readv(entry, work.file, parts.data(), static_cast<unsigned>(parts.size()), offset);
+            break;
+        }
         ::io_uring_prep_read(entry, work.file, io.data + work.already, part, offset);
         break;
     case Kind::Write:
+        if (!parts.empty()) {
+            ::io_uring_prep_writev(entry, work.file, parts.data(), static_cast<unsigned>(parts.size()), offset);
+            break;
+        }
         ::io_uring_prep_write(entry, work.file, io.data + work.already, part, offset);
         break;
     case Kind::Flush:

@@ -15,7 +15,8 @@ TITLE = "disk"
 KINDS = {"sequential write": "64 MiB written with fsync", "sequential read": "64 MiB read",
          "single write": "4 KiB written, 1 at a time", "single read": "4 KiB read, 1 at a time",
          "crowd write": "4 KiB written, 32 at a time", "crowd read": "4 KiB read, 32 at a time"}
-BACKENDS = {"blkback": ",backendtype=phy", "domus-blockd": ",backendtype=domus"}  # and what stands in the guest's disk for it
+BACKENDS = {"blkback": ",backendtype=phy", "domus-blockd": ",backendtype=domus,no-persistent",
+            "domus-blockd persistent": ",backendtype=domus,persistent"}  # and what stands in the guest's disk for it
 CLOCKS = {"counted": True, "wall clock": False}  # and whether QEMU counts
 ROWS = [f"{kind}, {backend}, {clock}" for clock in CLOCKS for kind in KINDS.values() for backend in BACKENDS]
 MIB, OPERATIONS, ROUNDS = 64, 2000, 3
@@ -54,7 +55,7 @@ def boot(column, work, image, clock, icount, backends, figures):
         disk = dom0.disk("/tmp/disk.img", MIB)
         dom0.ok(f"dd if=/dev/zero of=/tmp/disk.img bs=1M count={MIB} conv=notrunc 2>/dev/null", LIMIT)
         for backend in backends:
-            if backend == "domus-blockd" and settings.tools != "domus":
+            if backend.startswith("domus-blockd") and settings.tools != "domus":
                 continue
             for kind, seconds in rounds(dom0, f"{disk},raw,xvda,rw{BACKENDS[backend]}").items():
                 figures[f"{KINDS[kind]}, {backend}, {clock}"] = seconds

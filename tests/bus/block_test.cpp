@@ -330,5 +330,46 @@ TEST(DiskAlone, TheGuestDiesAtEveryStep) {
     } // ~Bus: no memory was lost
 }
 
+// Over the hypervisor's own grants: what stays mapped cannot be taken back, what a guest revokes by force stays its
+// own, a batch that fails leaves nothing, and a guest that dies gets its pages back when they are let go (~Bus counts
+// them).
+TEST(PersistentGrants, WhatIsMappedIsTheGuestsAndComesBack) {
+    Bus bus;
+    Guest& guest = bus.boot();
+    const auto room = std::make_shared<std::size_t>(100);
+    auto& table = guest.kit().grants;
+    u8* page = guest.take_pages().value();
+    const u32 writable = table.lend(0, page).value();
+    u8* other = guest.take_pages().value();
+    const u32 read_only = table.lend(0, other, guest::Lend::ReadOnly).value();
+    {
+        block::PersistentGrants kept(bus.access().grants, guest.domid, 8, room, backend::Stats::Value());
+        std::vector<std::uint32_t> missing{writable, read_only};
+        kept.keep(missing);
+        EXPECT_EQ(bus.grants().mapped(), 0u) << "the second one fails: all or none";
+        missing = {writable};
+        kept.keep(missing);
+        ASSERT_TRUE(kept.hold(writable));
+        EXPECT_EQ(bus.grants().mapped(), 1u);
+        EXPECT_EQ(table.take_back(writable).error(), Err::Busy);
+        auto& entry = guest.grant_table()[writable]; // as a guest that does not ask
+        entry.frame = static_cast<u32>(guest.frame_of(other).n);
+        std::memset(kept.hold(writable).page(), 0x5a, page_size);
+        EXPECT_EQ(page[7], 0x5a) << "what it meant when it was mapped";
+        EXPECT_EQ(other[7], 0);
+        entry.frame = static_cast<u32>(guest.frame_of(page).n);
+        kept.clear();
+        EXPECT_TRUE(table.take_back(writable));
+        missing = {table.lend(0, page).value()};
+        kept.keep(missing);
+        EXPECT_EQ(bus.grants().mapped(), 1u);
+        bus.kill(guest);
+        bus.settle();
+        EXPECT_TRUE(kept.hold(missing[0])) << "a dead guest's page stays until it is let go";
+    }
+    EXPECT_EQ(bus.grants().mapped(), 0u);
+    EXPECT_EQ(*room, 100u);
+}
+
 } // namespace
 } // namespace domus::bus

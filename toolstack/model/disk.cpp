@@ -107,6 +107,10 @@ private:
             disk_.discard = true;
         else if (word == "no-discard")
             disk_.discard = false;
+        else if (word == "persistent")
+            disk_.persistent = true;
+        else if (word == "no-persistent")
+            disk_.persistent = false;
         else if (word == "direct-io-safe" || word == "trusted" || word == "untrusted")
             warnings_.push_back(fmt::format("disk flag '{}' has no effect", word));
         else if (word == "colo")
@@ -172,7 +176,8 @@ private:
                  "name the block device or image file itself");
         } else {
             fail(start, fmt::format("unknown parameter {}", in_quotes(key)),
-                 "known are target, format, vdev, access, devtype, backendtype, backend, cdrom, discard, no-discard");
+                 "known are target, format, vdev, access, devtype, backendtype, backend, cdrom, discard, no-discard, "
+                 "persistent, no-persistent");
         }
     }
 
@@ -251,8 +256,11 @@ Disk parse_disk(std::string_view spec, std::vector<std::string>& warnings) {
 }
 
 std::string to_string(const Disk& disk) {
-    return fmt::format("format={},vdev={},access={}{}{}{}{},target={}", disk.format, disk.vdev,
+    return fmt::format("format={},vdev={},access={}{}{}{}{}{},target={}", disk.format, disk.vdev,
                        disk.read_only ? "ro" : "rw", disk.cdrom ? ",cdrom" : "", disk.discard ? "" : ",no-discard",
+                       !disk.persistent   ? ""
+                       : *disk.persistent ? ",persistent"
+                                          : ",no-persistent",
                        disk.backend_type.empty() ? "" : ",backendtype=" + disk.backend_type,
                        disk.backend_domain.empty() ? "" : ",backend=" + disk.backend_domain, disk.target);
 }

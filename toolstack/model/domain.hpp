@@ -29,6 +29,7 @@ struct Disk {
     bool read_only = false;
     bool cdrom = false;
     bool discard = true;
+    std::optional<bool> persistent; // grants that stay mapped: offered or not; absent: as the backend does by itself
     Backend backend = Backend::User;
     std::string backend_type;   // as written: phy, qdisk, tap, standalone; empty: choose
     std::string backend_domain; // empty: dom0

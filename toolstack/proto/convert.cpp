@@ -20,6 +20,8 @@ Disk to_proto(const model::Disk& disk) {
     out.set_read_only(disk.read_only);
     out.set_cdrom(disk.cdrom);
     out.set_discard(disk.discard);
+    if (disk.persistent)
+        out.set_persistent(*disk.persistent);
     out.set_backendtype(disk.backend_type);
     out.set_backend(disk.backend_domain);
     return out;
@@ -81,6 +83,8 @@ model::Disk to_model(const Disk& disk) {
     plain.read_only = disk.read_only();
     plain.cdrom = disk.cdrom();
     plain.discard = disk.discard();
+    if (disk.has_persistent())
+        plain.persistent = disk.persistent();
     plain.backend_type = disk.backendtype();
     plain.backend_domain = disk.backend();
     for (const auto& field : {plain.vdev, plain.format, plain.backend_type, plain.backend_domain})
