@@ -35,7 +35,9 @@ asio::awaitable<void> serve(Options options) {
     domus::backend::make_folder(options.log_folder, user);
     std::filesystem::create_directories(std::filesystem::path(options.socket).parent_path());
     auto acceptor = listen(executor, options.socket);
-    Discovery discovery(executor, {options.log_folder, options.log_limit_kib * 1024});
+    domus::backend::GuestAccess access{domus::client::open_grants(),
+                                       std::make_shared<domus::client::EventChannels>(executor)};
+    Discovery discovery(executor, {options.log_folder, options.log_limit_kib * 1024}, std::move(access));
     domus::backend::become(user, {});
     // As that user, whom the store lets only read. The terminals' socket stays root's: nobody else may connect.
     const auto store = co_await domus::xenstore::Client::connect(options.store);

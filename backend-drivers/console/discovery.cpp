@@ -3,12 +3,12 @@
 
 #include "backend-drivers/common/first_of.hpp"
 
-#include <set>
 #include <stdexcept>
+#include <vector>
 
 #include <boost/asio/co_spawn.hpp>
-#include <boost/asio/detached.hpp>
 #include <boost/asio/experimental/awaitable_operators.hpp>
+#include <boost/system/system_error.hpp>
 #include <fmt/format.h>
 #include <spdlog/spdlog.h>
 #include <xen/grant_table.h>
@@ -17,114 +17,127 @@ namespace domus::console {
 
 namespace asio = boost::asio;
 
-Discovery::Discovery(asio::any_io_executor executor, LogSettings logs)
-    : executor_(executor), logs_(std::move(logs)), changed_(executor) {
-    access_.events = std::make_shared<client::EventChannels>(executor);
-    try {
-        access_.grants = client::open_grants();
-    } catch (const client::Error& error) {
-        spdlog::warn("{}; consoles are mapped by frame number instead", error.what());
-    }
+namespace {
+
+std::string home_of(std::uint16_t domid) {
+    return fmt::format("/local/domain/{}", domid);
 }
+
+} // namespace
 
 asio::awaitable<void> Discovery::run() {
+    // The second is for what removes a domain's nodes only after its end; both tell at once that they are there.
     auto introduced = co_await store_->watch("@introduceDomain");
     auto released = co_await store_->watch("@releaseDomain");
-    co_await backend::first_of(follow(std::move(introduced), false), follow(std::move(released), true), look_again());
+    co_await backend::first_of(follow(std::move(introduced)), follow(std::move(released)));
 }
 
-asio::awaitable<void> Discovery::follow(std::shared_ptr<xenstore::Watch> watch, bool released) {
-    using namespace std::chrono_literals;
+asio::awaitable<void> Discovery::follow(std::shared_ptr<xenstore::Watch> watch) {
     for (;;) {
         co_await watch->next();
-        if (released) {
-            look_until_ = std::chrono::steady_clock::now() + 10s;
-        }
-        rescan();
-        changed_.notify();
+        co_await rescan();
     }
 }
 
-asio::awaitable<void> Discovery::look_again() {
-    using namespace std::chrono_literals;
-    asio::steady_timer pause(executor_);
-    for (;;) {
-        if (!ending_ && std::chrono::steady_clock::now() > look_until_) {
-            co_await changed_.wait();
-            continue;
+/// Begins what is new. What is gone ends by the watch on its own nodes.
+asio::awaitable<void> Discovery::rescan() {
+    std::vector<std::string> names;
+    try {
+        names = co_await store_->directory("/local/domain");
+    } catch (const boost::system::system_error& error) {
+        if (error.code() != boost::system::errc::no_such_file_or_directory) { // nobody has made it yet
+            throw;
         }
-        pause.expires_after(500ms);
-        co_await pause.async_wait(asio::use_awaitable);
-        rescan();
+    }
+    for (const auto& name : names) {
+        if (const auto domid = backend::to_number(name); domid && *domid != 0 && *domid <= 0xffff) {
+            begin(static_cast<std::uint16_t>(*domid));
+        }
     }
 }
 
-void Discovery::rescan() {
-    std::set<std::uint16_t> alive;
-    ending_ = false;
-    for (const client::DomainInfo& info : hypervisor_.domains(1)) {
-        if (!info.dying) {
-            alive.insert(info.domid);
-            ending_ = ending_ || info.shutdown;
-            begin(info.domid);
-        }
-    }
-    for (auto entry = guests_.begin(); entry != guests_.end();) {
-        if (alive.contains(entry->first)) {
-            ++entry;
-            continue;
-        }
-        entry->second->close(); // gives back the ring's page, which keeps a dead domain from going away
-        entry = guests_.erase(entry);
-    }
-}
-
-std::shared_ptr<Guest> Discovery::find(std::uint16_t domid) {
+asio::awaitable<std::shared_ptr<Guest>> Discovery::find(std::uint16_t domid) {
     if (domid == 0) {
         throw std::runtime_error("dom0's console is the machine's own, not one of the guests'");
     }
-    const auto info = hypervisor_.domain_info(domid);
-    if (!info || info->dying) {
+    const auto home = co_await store_->try_read(home_of(domid));
+    if (!home) {
         throw std::runtime_error(fmt::format("there is no domain {}: see `domus list`", domid));
     }
-    return begin(domid);
+    co_return begin(domid);
 }
 
 std::shared_ptr<Guest> Discovery::begin(std::uint16_t domid) {
     auto& guest = guests_[domid];
     if (!guest) {
         guest = std::make_shared<Guest>(executor_, domid);
-        asio::co_spawn(executor_, serve(guest), [guest](std::exception_ptr failure) {
-            try {
-                if (failure) {
-                    std::rethrow_exception(failure);
-                }
-            } catch (const std::exception& error) {
-                // The guest stays in the table, so that it is not tried again at every event; it ends with its domain.
-                spdlog::error("domain {} ({}): console not served: {}", guest->domid(), guest->name(), error.what());
+        asio::co_spawn(executor_, look_after(guest), [](const std::exception_ptr& failure) {
+            if (failure) {
+                std::rethrow_exception(failure); // the store is lost
             }
         });
     }
     return guest;
 }
 
-asio::awaitable<void> Discovery::serve(std::shared_ptr<Guest> guest) {
-    const std::string home = fmt::format("/local/domain/{}", guest->domid());
-    const auto watch = co_await store_->watch(home + "/console");
-    std::optional<Ends> ends;
-    while (!ends && !guest->closed()) { // the toolstack may still be writing; the first event comes at once
-        using namespace asio::experimental::awaitable_operators;
-        co_await (watch->next() || guest->closing().wait());
-        ends = co_await read_ends(home + "/console");
+void Discovery::end(const std::shared_ptr<Guest>& guest) {
+    guest->close();
+    if (const auto found = guests_.find(guest->domid()); found != guests_.end() && found->second == guest) {
+        guests_.erase(found);
     }
+}
+
+asio::awaitable<void> Discovery::look_after(std::shared_ptr<Guest> guest) {
+    const std::string home = home_of(guest->domid());
+    const auto console = co_await store_->watch(home + "/console");
+    // For a domain that goes before its console was made: a removal is told only to watches on nodes that were there.
+    const auto name = co_await store_->watch(home + "/name");
+    std::optional<Ends> serving;
+    for (;;) {
+        using namespace asio::experimental::awaitable_operators;
+        co_await (console->next() || name->next()); // the first ones come at once
+        const auto there = co_await store_->try_read(home);
+        if (!there) {
+            end(guest);
+            co_return;
+        }
+        const auto ends = co_await read_ends(home + "/console"); // the toolstack may still be writing
+        // The page that is held keeps its frame from being the next domain's, so that a new console has another.
+        if (serving && ends && *ends != *serving) {
+            end(guest);
+            begin(guest->domid());
+            co_return;
+        }
+        if (ends && !serving) {
+            serving = ends;
+            asio::co_spawn(executor_, serve(guest, *ends), [guest](const std::exception_ptr& failure) {
+                try {
+                    if (failure) {
+                        std::rethrow_exception(failure);
+                    }
+                } catch (const std::exception& error) {
+                    // It is not tried again at every event, and ends with its domain.
+                    spdlog::error("domain {} ({}): console not served: {}", guest->domid(), guest->name(),
+                                  error.what());
+                }
+            });
+        }
+    }
+}
+
+asio::awaitable<void> Discovery::serve(std::shared_ptr<Guest> guest, Ends ends) {
+    const auto name = co_await store_->try_read(home_of(guest->domid()) + "/name");
     if (guest->closed()) {
         co_return;
     }
-    guest->set_name((co_await store_->try_read(home + "/name")).value_or(fmt::format("domain-{}", guest->domid())));
+    guest->set_name(name.value_or(fmt::format("domain-{}", guest->domid())));
     GuestLog log(logs_.folder + "/" + log_file_name(guest->name(), guest->domid()), logs_.limit);
-    auto page = map(guest->domid(), ends->ring_ref);
+    const std::uint32_t reference[] = {GNTTAB_RESERVED_CONSOLE};
+    auto held = std::make_shared<client::GrantMap>(access_.grants, guest->domid(), reference);
+    std::shared_ptr<xencons_interface> page(held, held->as<xencons_interface>());
+    held.reset();
     spdlog::info("domain {} ({}): console served", guest->domid(), guest->name());
-    co_await guest->serve(std::move(page), access_.events, ends->port, std::move(log));
+    co_await guest->serve(std::move(page), access_.events, ends.port, std::move(log));
     spdlog::info("domain {} ({}): console closed", guest->domid(), guest->name());
 }
 
@@ -135,30 +148,12 @@ asio::awaitable<std::optional<Discovery::Ends>> Discovery::read_ends(std::string
     }
     const auto ring = co_await store_->try_read(folder + "/ring-ref");
     const auto port = co_await store_->try_read(folder + "/port");
-    if (!ring || !port) {
+    const auto number = backend::to_number(port.value_or(""));
+    if (!ring || !number || *number > 0xffffffff) {
         co_return std::nullopt;
     }
-    const auto ring_number = backend::to_number(*ring);
-    const auto port_number = backend::to_number(*port);
-    if (!ring_number || !port_number || *port_number > 0xffffffff) {
-        throw std::runtime_error(fmt::format("{}/ring-ref or port is not a number", folder));
-    }
-    co_return Ends{*ring_number, static_cast<std::uint32_t>(*port_number)};
-}
-
-std::shared_ptr<xencons_interface> Discovery::map(std::uint16_t domid, std::uint64_t ring_ref) {
-    if (access_.grants) {
-        try {
-            const std::uint32_t reference[] = {GNTTAB_RESERVED_CONSOLE};
-            auto held = std::make_shared<client::GrantMap>(access_.grants, domid, reference);
-            return {held, held->as<xencons_interface>()};
-        } catch (const client::Error& error) {
-            spdlog::debug("domain {}: {}; mapping its frame", domid, error.what());
-        }
-    }
-    const std::uint64_t frame[] = {ring_ref};
-    auto held = std::make_shared<client::ForeignMap>(hypervisor_.raw(), domid, frame);
-    return {held, held->as<xencons_interface>()};
+    Ends ends{*ring, static_cast<std::uint32_t>(*number)};
+    co_return ends;
 }
 
 } // namespace domus::console

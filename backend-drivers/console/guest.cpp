@@ -12,7 +12,7 @@ namespace domus::console {
 namespace asio = boost::asio;
 
 Guest::Guest(asio::any_io_executor executor, std::uint16_t domid)
-    : executor_(executor), domid_(domid), input_taken_(executor), closing_(executor) {}
+    : executor_(executor), domid_(domid), input_taken_(executor) {}
 
 asio::awaitable<void> Guest::serve(std::shared_ptr<xencons_interface> page,
                                    std::shared_ptr<client::EventChannels> events, std::uint32_t remote_port,
@@ -48,7 +48,6 @@ void Guest::close() {
         port_.close(); // ends the wait in serve()
     }
     ring_.reset();
-    closing_.notify();
     input_taken_.notify();
     const auto listeners = std::move(listeners_);
     listeners_.clear();

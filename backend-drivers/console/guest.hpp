@@ -44,8 +44,6 @@ public:
     /// Takes the last output and tells the listeners that the guest is gone. serve() ends. Idempotent.
     void close();
     bool closed() const { return closed_; }
-    /// Wakes when close() was called, for coroutines that wait for the guest to become ready.
-    backend::Signal& closing() { return closing_; }
 
     void attach(Listener& listener) { listeners_.insert(&listener); }
     void detach(Listener& listener) { listeners_.erase(&listener); }
@@ -76,7 +74,7 @@ private:
     bool log_failed_ = false, corrupt_seen_ = false, closed_ = false;
     Scrollback scrollback_{scrollback_bytes};
     std::string input_;
-    backend::Signal input_taken_, closing_;
+    backend::Signal input_taken_;
     std::set<Listener*> listeners_;
     std::chrono::steady_clock::time_point second_began_{};
     std::size_t this_second_ = 0;

@@ -43,7 +43,9 @@ asio::awaitable<bool> Session::greet() {
     std::string answer;
     if (const auto request = parse_attach(line)) {
         try {
-            guest_ = find_(request->domid);
+            auto found = find_(request->domid);
+            const auto guest = co_await std::move(found);
+            guest_ = guest;
             answer = "ok " + guest_->name() + "\n";
             if (request->replay) {
                 answer += guest_->recent_output();

@@ -15,7 +15,7 @@
 namespace domus::console {
 
 /// Finds the console of a domain, or throws std::runtime_error with what to tell the person.
-using FindGuest = std::function<std::shared_ptr<Guest>(std::uint16_t domid)>;
+using FindGuest = std::function<boost::asio::awaitable<std::shared_ptr<Guest>>(std::uint16_t domid)>;
 
 class Session : public Listener, public std::enable_shared_from_this<Session> {
 public:

@@ -64,6 +64,45 @@ def test_console(dom0):
 
 
 @only(tools="domus")
+def test_console_and_other_backends_hold_no_privcmd(dom0):
+    """It holds no device that takes them, and its user cannot open one: neither before, with, nor after a guest. Nor do
+    the other backends."""
+    def look():
+        for program in ("domus-consoled", "domus-blockd", "domus-netd"):
+            held = dom0.ok(f"for pid in $(pidof {program}); do ls -l /proc/$pid/fd; done")
+            assert "/dev/xen/gntdev" in held and "/dev/xen/evtchn" in held, (program, held)
+            assert "privcmd" not in held and "hypercall" not in held, (program, held)
+    look()
+    assert dom0.ok("stat -L -c '%a %u' /dev/xen/privcmd").split() == ["600", "0"]
+    dom0.guest("ch")
+    dom0.wait_guest("ch")
+    look()
+    kill(dom0, "domus-consoled")
+    assert dom0.in_guest("ch", "echo $((6 * 7))").strip() == "42"  # by the new daemon: guest-run is on the console
+    look()
+    dom0.tool("destroy ch")
+    dom0.wait_gone("ch")
+    look()
+
+
+@only(tools="domus")
+def test_console_of_a_guest_that_ends(dom0):
+    """The terminal is told, the log stays, and nothing of the guest is kept mapped."""
+    free = dom0.free_memory()
+    dom0.guest("ce")
+    dom0.wait_guest("ce")
+    dom0.ok("(domus console ce </dev/null >/tmp/ce.out 2>&1; echo $? >/tmp/ce.status) & :")
+    dom0.until("[ -s /tmp/ce.out ]", 20)
+    dom0.tool("destroy ce")
+    dom0.wait_gone("ce")
+    dom0.until("[ -e /tmp/ce.status ]", 20)
+    dom0.ok("[ -s /var/log/domus/console/ce.log ]")
+    assert dom0.free_memory() == free
+    said = dom0.refused("domus console ce 2>&1")
+    assert "ce" in said, said
+
+
+@only(tools="domus")
 def test_domusd_in_the_middle_of_a_create(dom0):
     free = dom0.free_memory()
     path = dom0.config("middle", disk=[f"{dom0.disk('/tmp/middle.disk', 4)},raw,xvda,rw"])

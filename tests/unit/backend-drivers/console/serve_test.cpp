@@ -35,11 +35,11 @@ struct ServeTest : testing::Test {
         guest->set_name("tester");
         asio::co_spawn(context,
                        accept_terminals(listen(context.get_executor(), socket_path),
-                                        [this](std::uint16_t domid) {
+                                        [this](std::uint16_t domid) -> asio::awaitable<std::shared_ptr<Guest>> {
                                             if (domid != 5) {
                                                 throw std::runtime_error("there is no such domain");
                                             }
-                                            return guest;
+                                            co_return guest;
                                         }),
                        asio::detached);
     }
