@@ -25,7 +25,7 @@ KERNEL_IMAGE := $(if $(filter patched,$(KERNEL)),build/guest-kernel/patched-smal
 images = python3 packaging/dom0/build.py --kernel build/cache/kernel/$(call package_of,$(DOM0_KERNEL)) --guest build/cache/kernel/$(KERNEL_PACKAGE) \
 	--guest-kernel $(KERNEL_IMAGE) --frontends build/frontends/$(KERNEL_PACKAGE) --product build/product --out build/images
 
-.PHONY: help all packages product check kernel guest-kernel frontends xen images run iso test test-long bench bench-explain lint format clean
+.PHONY: help all packages product check kernel guest-kernel frontends openvswitch xen images run iso test test-long bench bench-explain lint format clean
 
 help: ## this text
 	@echo "Domus, a paravirtualizing hypervisor for x86-64. Targets:"
@@ -66,6 +66,9 @@ kernel: packages ## fetch Debian's stock kernel into build/cache
 
 guest-kernel: packages ## build the small guest kernel with our series into build/guest-kernel (docs/guest-kernel.md)
 	@J=$(J) guest-patches/build.sh $(if $(filter plain,$(SERIES)),--plain) --config $(CONFIG)
+
+openvswitch: packages ## fetch Debian's Open vSwitch into build/cache, for tests
+	@packaging/fetch.sh openvswitch
 
 xen: packages
 	@packaging/fetch.sh xen

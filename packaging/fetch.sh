@@ -3,6 +3,7 @@
 # usage: fetch.sh kernel [PACKAGE]   Debian's stock kernel and modules -> build/cache/kernel/PACKAGE/{vmlinuz,lib/modules}
 #        fetch.sh headers [PACKAGE]  the headers of that same kernel -> build/cache/headers/PACKAGE/build, for kbuild
 #        fetch.sh linux-source      the source of Debian's kernel -> build/cache/linux-source/linux-source-6.1
+#        fetch.sh openvswitch        Open vSwitch's programs and the libraries they load -> build/cache/openvswitch
 #        fetch.sh xen                Xen's hypervisor, the one we measure against -> build/cache/xen/xen.elf
 # PACKAGE is linux-image-amd64 unless named; a metapackage is followed to the image it depends on.
 # Nothing is installed: the package is downloaded and unpacked beside the build.
@@ -76,5 +77,17 @@ xen)
     download xen-hypervisor-4.17-amd64 "$out"
     gunzip -c "$out/boot/xen-4.17-amd64.gz" >"$out/xen.elf"
     ;;
-*) fail "unknown: $what (kernel, headers, linux-source or xen)" ;;
+openvswitch)
+    # Not installed: its package would start a switch on this machine.
+    out=$cache/openvswitch
+    [ -e "$out/usr" ] && exit 0
+    rm -rf "$out" "$out".[a-z]*
+    download openvswitch-switch "$out.new"
+    for other in openvswitch-common libxdp1 libbpf1 libunbound8 libevent-2.1-7 libcap-ng0 libnuma1; do
+        download "$other" "$out.other"
+        cp -a "$out.other/." "$out.new/" && rm -rf "$out.other"
+    done
+    mv "$out.new" "$out"
+    ;;
+*) fail "unknown: $what (kernel, headers, linux-source, openvswitch or xen)" ;;
 esac

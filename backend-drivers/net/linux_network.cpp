@@ -102,7 +102,10 @@ private:
         ifreq request = request_for(interface.bridge);
         request.ifr_ifindex = static_cast<int>(::if_nametoindex(interface.name.c_str()));
         if (::ioctl(socket, SIOCBRADDIF, &request) != 0) {
-            fail(fmt::format("putting {} on bridge {} (is there such a bridge?)", interface.name, interface.bridge));
+            const bool other = errno == EOPNOTSUPP; // an interface it is, but no bridge
+            fail(fmt::format("putting {} on bridge {} ({})", interface.name, interface.bridge,
+                             other ? "it is no bridge of Linux's; Open vSwitch's serve cards of dom0 only"
+                                   : "is there such a bridge?"));
         }
     }
 };

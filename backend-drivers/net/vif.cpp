@@ -92,10 +92,11 @@ asio::awaitable<void> Vif::plug() {
     first_ = Descriptor(); // the interface of an earlier offer, perhaps under another name
     const auto name = co_await device_.node("vifname");
     const auto bridge = co_await device_.node("bridge");
+    const auto other = co_await device_.node("switch"); // one that is not Linux's: the toolstack has told it the name
     const auto mtu = co_await device_.node("mtu");
     Interface interface;
     interface.name = name.value_or(fmt::format("vif{}.{}", device_.id().domid, device_.id().devid));
-    interface.bridge = bridge.value_or("");
+    interface.bridge = other ? "" : bridge.value_or("");
     interface.mtu = static_cast<std::uint32_t>(
         std::min<std::uint64_t>(backend::to_number(mtu.value_or("0")).value_or(0), longest_packet));
     first_ = network_.make(interface);

@@ -13,7 +13,7 @@ import time
 
 # The system tests that belong to `make test`: patterns of harness/runner.py.
 SYSTEM = ["boot:", "dom0:", "store:", "guests:", "devices:", "tools:", "failures:", "daemons:", "frontends:", "guestkit:",
-          "net:", "block:", "disks:", "guest_kernel:"]
+          "net:", "openvswitch:", "block:", "disks:", "guest_kernel:"]
 
 TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
@@ -104,7 +104,7 @@ def main():
             step(total, "the guard at length", ["bash", "-c", "ninja -C build/check guard_long && "
                                                 "build/check/tests/guard/guard_long 10000000 && "
                                                 "GUARD_UNHOOK=0 GUARD_TABLES=0 GUARD_SUPERPAGES=0 build/check/tests/guard/guard_long 3000000"], 7200, built)
-    if product and step(total, "kernel and RAM disks", [*make, "images"], 600, built):
+    if product and step(total, "kernel and RAM disks", [*make, "images", "openvswitch"], 600, built):
         if os.environ.get("HYPERVISOR", "domus") == "domus":
             step(total, "mini guests", ["tests/guests/run.sh"], 900, mini_guests)
             step(total, "mini guests, no short crossings",

@@ -31,6 +31,7 @@ bool is_feature(const std::string& name) {
                                                  "sector-size",
                                                  "mac",
                                                  "bridge",
+                                                 "switch",
                                                  "vifname",
                                                  "rate",
                                                  "mtu",

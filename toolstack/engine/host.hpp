@@ -1,10 +1,12 @@
-// What the engine asks of dom0's Linux: files, loop devices, network interfaces. Tests put a fake in its place.
-// Owner: domusd's main. No lock, one thread. LinuxHost (linux_host.hpp) is the real one. Must not touch xenstore.
+// What the engine asks of dom0's Linux: files, loop devices, network interfaces, programs. Tests put a fake in its
+// place. Owner: domusd's main. No lock, one thread. LinuxHost (linux_host.hpp) is the real one. Must not touch
+// xenstore.
 #pragma once
 
 #include "toolstack/model/domain.hpp"
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -32,6 +34,20 @@ struct Figures {
     std::vector<Figure> list;
     std::uint32_t pid = 0; ///< of the process; 0: dom0's kernel, or nobody
     std::string missing;   ///< what cannot be known, and why; empty: nothing
+};
+
+/// How a program ended, as a shell says it (128 and the signal's number), and what it said on both its outputs.
+struct Ended {
+    int status = 0;
+    std::string said;
+};
+
+/// A program under way. Destroyed before its end, it is killed.
+class Command {
+public:
+    virtual ~Command() = default;
+    /// Nothing yet, until it has ended; then once.
+    virtual std::optional<Ended> ended() = 0;
 };
 
 struct Uname {
@@ -71,8 +87,14 @@ public:
 
     virtual bool is_bridge(const std::string& name) = 0;
     virtual bool has_interface(const std::string& name) = 0;
-    /// Renames the interface when `vif.vifname` says so, sets its MTU, puts it on the bridge and up. Returns its name.
+    /// 0: there is no such interface.
+    virtual std::uint32_t interface_mtu(const std::string& name) = 0;
+    /// Renames the interface when `vif.vifname` says so, sets its MTU, puts it on the bridge (none if that is empty)
+    /// and up. Returns its name.
     virtual std::string connect_interface(const std::string& name, const model::Vif& vif) = 0;
+
+    /// Starts the program of that name, words.front(). Nothing if it is not installed.
+    virtual std::unique_ptr<Command> start_command(const std::vector<std::string>& words) = 0;
 
     /// The figures of a device of `kind` ("domus-vbd", "vif", ...).
     virtual Figures device_figures(const std::string& kind, std::uint16_t domid, std::uint32_t devid) = 0;

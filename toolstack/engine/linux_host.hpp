@@ -26,7 +26,9 @@ public:
     bool has_backend_driver(const std::string& kind) override;
     bool is_bridge(const std::string& name) override;
     bool has_interface(const std::string& name) override;
+    std::uint32_t interface_mtu(const std::string& name) override;
     std::string connect_interface(const std::string& name, const model::Vif& vif) override;
+    std::unique_ptr<Command> start_command(const std::vector<std::string>& words) override;
     Figures device_figures(const std::string& kind, std::uint16_t domid, std::uint32_t devid) override;
     Uname uname() override;
     std::uint64_t now() override;

@@ -3,6 +3,7 @@
 #include "toolstack/engine/linux_host.hpp"
 
 #include <fmt/format.h>
+#include <fstream>
 #include <linux/sockios.h>
 #include <net/if.h>
 #include <stdexcept>
@@ -47,6 +48,13 @@ bool LinuxHost::has_interface(const std::string& name) {
     return ::access(("/sys/class/net/" + name).c_str(), F_OK) == 0;
 }
 
+std::uint32_t LinuxHost::interface_mtu(const std::string& name) {
+    std::ifstream file(fmt::format("/sys/class/net/{}/mtu", name));
+    std::uint32_t mtu = 0;
+    file >> mtu;
+    return mtu;
+}
+
 std::string LinuxHost::connect_interface(const std::string& name, const model::Vif& vif) {
     InterfaceRequest interface(name);
     std::string final_name = name;
@@ -61,11 +69,13 @@ std::string LinuxHost::connect_interface(const std::string& name, const model::V
         interface.call(SIOCSIFMTU, fmt::format("setting the MTU of {} to {}", final_name, *vif.mtu));
         interface.use(final_name);
     }
-    const unsigned index = ::if_nametoindex(final_name.c_str());
-    interface.use(vif.bridge);
-    interface.request.ifr_ifindex = int(index);
-    interface.call(SIOCBRADDIF, fmt::format("putting {} on bridge {}", final_name, vif.bridge));
-    interface.use(final_name);
+    if (!vif.bridge.empty()) {
+        const unsigned index = ::if_nametoindex(final_name.c_str());
+        interface.use(vif.bridge);
+        interface.request.ifr_ifindex = int(index);
+        interface.call(SIOCBRADDIF, fmt::format("putting {} on bridge {}", final_name, vif.bridge));
+        interface.use(final_name);
+    }
     interface.call(SIOCGIFFLAGS, fmt::format("asking whether {} is up", final_name));
     interface.request.ifr_flags = short(interface.request.ifr_flags | IFF_UP);
     interface.call(SIOCSIFFLAGS, fmt::format("bringing {} up", final_name));

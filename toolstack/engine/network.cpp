@@ -1,4 +1,4 @@
-// Network cards of guests, served by Linux's xen-netback or by domus-netd, on a bridge. Owner: the engine. No lock.
+// Network cards of guests, served by Linux's xen-netback or by domus-netd. See network.hpp. Owner: the engine. No lock.
 #include <utility>
 
 #include "toolstack/engine/network.hpp"
@@ -30,13 +30,15 @@ void add_own_nodes(Nodes& nodes, const model::Vif& vif) {
         nodes.emplace_back("mtu", std::to_string(*vif.mtu));
 }
 
-Nodes backend_nodes(DeviceId id, const model::Vif& vif) {
+Nodes backend_nodes(DeviceId id, const model::Vif& vif, bool switched) {
     Nodes nodes;
     nodes.emplace_back("frontend", frontend_path("vif", id.domid, id.devid));
     nodes.emplace_back("frontend-id", std::to_string(id.domid));
     nodes.emplace_back("online", "1");
     nodes.emplace_back("mac", model::to_string(*vif.mac));
     nodes.emplace_back("bridge", vif.bridge);
+    if (switched) // domus-netd keeps its hands off, and who takes the card away knows where it stands
+        nodes.emplace_back("switch", "openvswitch");
     if (!vif.ip.empty())
         nodes.emplace_back("ip", vif.ip);
     if (vif.rate)
@@ -61,21 +63,69 @@ Nodes frontend_nodes(DeviceId id, const model::Vif& vif) {
     return nodes;
 }
 
+std::string default_interface(DeviceId id) {
+    return fmt::format("vif{}.{}", id.domid, id.devid);
+}
+
+std::string interface_of(DeviceId id, const model::Vif& vif) {
+    return vif.vifname.empty() ? default_interface(id) : vif.vifname;
+}
+
+/// As xl's scripts have it: a port of another MTU than its bridge's loses packets, or lowers all the bridge's.
+void take_mtu(model::Vif& vif, Host& host, const std::string& bridge) {
+    constexpr std::uint32_t usual = 1500;
+    const std::uint32_t mtu = host.interface_mtu(bridge);
+    if (!vif.mtu && mtu >= 68 && mtu <= 65535 && mtu != usual)
+        vif.mtu = mtu;
+}
+
 } // namespace
 
 std::string backend_kind(const model::Vif& vif) {
     return vif.backend == model::Backend::Kernel ? "vif" : "domus-vif";
 }
 
-asio::awaitable<void> Networks::check(model::Vif vif, std::uint16_t backend_domid) {
+/// Where dom0 has the bridge: Open vSwitch's port, or nothing for Linux's own.
+asio::awaitable<std::optional<model::SwitchPort>> Networks::find_bridge(model::Vif vif) {
+    if (!vif.open_vswitch && host_.is_bridge(vif.bridge))
+        co_return std::nullopt;
+    const auto port = model::parse_switch_port(vif.bridge);
+    const auto answer = co_await switch_.has_bridge(port.bridge);
+    using Answer = OpenVswitch::Answer;
+    if (answer.kind == Answer::Yes)
+        co_return port;
+    if (vif.open_vswitch || port.bridge != vif.bridge) { // it cannot be Linux's
+        if (answer.kind == Answer::NotInstalled)
+            throw std::runtime_error(
+                fmt::format("vif: bridge={} needs Open vSwitch, and dom0 has no ovs-vsctl; run: apt "
+                            "install openvswitch-switch",
+                            vif.bridge));
+        if (answer.kind == Answer::No)
+            throw std::runtime_error(
+                fmt::format("vif: there is no bridge {0} in dom0's Open vSwitch; make it (ovs-vsctl "
+                            "add-br {0}) or name another by bridge=",
+                            port.bridge));
+        throw std::runtime_error(
+            fmt::format("vif: Open vSwitch in dom0, which bridge={} needs: {}", vif.bridge, answer.reason));
+    }
+    std::string elsewhere;
+    if (answer.kind == Answer::No)
+        elsewhere = fmt::format("; for one of Open vSwitch's: ovs-vsctl add-br {}", vif.bridge);
+    else if (answer.kind == Answer::Silent)
+        elsewhere = fmt::format("; if it is Open vSwitch's: {}", answer.reason);
+    throw std::runtime_error(fmt::format("vif: there is no bridge {0} in dom0; make it (ip link add name {0} type "
+                                         "bridge && ip link set {0} up) or name another by bridge={1}",
+                                         vif.bridge, elsewhere));
+}
+
+asio::awaitable<std::optional<model::SwitchPort>> Networks::check(model::Vif vif, std::uint16_t backend_domid) {
     if (vif.backend == model::Backend::Kernel && !host_.has_backend_driver("vif"))
         throw std::runtime_error("dom0's kernel has no network backend loaded; run: modprobe xen-netback");
-    if (backend_domid == 0 && !host_.is_bridge(vif.bridge)) // another domain's backend says itself what it misses
-        throw std::runtime_error(fmt::format("vif: there is no bridge {0} in dom0; make it (ip link add name {0} type "
-                                             "bridge && ip link set {0} up) or name another by bridge=",
-                                             vif.bridge));
+    std::optional<model::SwitchPort> port;
+    if (backend_domid == 0) // another domain's backend says itself what it misses
+        port = co_await find_bridge(vif);
     if (!vif.mac)
-        co_return;
+        co_return port;
     const std::string mac = model::to_string(*vif.mac);
     const auto others = co_await all_devices(store_, "vif");
     for (const auto& other : others) {
@@ -90,6 +140,7 @@ asio::awaitable<void> Networks::check(model::Vif vif, std::uint16_t backend_domi
                                              "mac= out to have one made",
                                              mac, guest, vif.bridge));
     }
+    co_return port;
 }
 
 asio::awaitable<DeviceId> Networks::choose_id(std::uint16_t domid, const model::Vif& vif, std::uint16_t backend_domid) {
@@ -109,26 +160,57 @@ asio::awaitable<DeviceId> Networks::choose_id(std::uint16_t domid, const model::
 asio::awaitable<std::uint32_t> Networks::attach(std::uint16_t domid, model::Vif vif, std::uint16_t backend_domid) {
     if (!vif.mac)
         vif.mac = model::make_mac();
-    co_await check(vif, backend_domid);
+    const auto port = co_await check(vif, backend_domid);
+    if (backend_domid == 0)
+        take_mtu(vif, host_, port ? port->bridge : vif.bridge);
     const DeviceId id = co_await choose_id(domid, vif, backend_domid);
     const std::string kind = backend_kind(vif), back = backend_path(kind, id);
     co_await with_undo([&](UndoStack& undo) -> asio::awaitable<void> {
         undo.push(fmt::format("network card {}", id.devid),
                   [this, id]() -> asio::awaitable<void> { co_await detach(id, Closing::ByForce); });
-        Nodes backend = backend_nodes(id, vif);
+        if (port)
+            co_await add_port(id, vif, *port, undo);
+        Nodes backend = backend_nodes(id, vif, port.has_value());
         Nodes frontend = frontend_nodes(id, vif);
         co_await write_device(store_, id.domid, id.backend_domid, back, std::move(backend),
                               frontend_path("vif", id.domid, id.devid), std::move(frontend));
         co_await wait_backend(store_, kind, id, patience_.backend);
-        if (vif.backend == model::Backend::Kernel) // domus-netd has put its interface on the bridge itself
-            co_await connect(id, vif);
+        model::Vif to_connect = vif;
+        if (port)
+            to_connect.bridge.clear();
+        if (vif.backend == model::Backend::Kernel) // domus-netd has set its interface up itself
+            co_await connect(id, std::move(to_connect));
+        if (port)
+            co_await switch_.wait_port(interface_of(id, vif));
     });
     co_return id.devid;
 }
 
-asio::awaitable<void> Networks::connect(DeviceId id, const model::Vif& vif) {
+/// The port stands in the switch's database before anything in the store: where this process dies in between, a port is
+/// left that has no interface, and the next one of that name takes its place.
+asio::awaitable<void> Networks::add_port(DeviceId id, model::Vif vif, model::SwitchPort port, UndoStack& undo) {
+    std::string interface = interface_of(id, vif), bridge = port.bridge, mac = model::to_string(*vif.mac);
+    if (host_.has_interface(interface)) // perhaps dom0's own, and a port already
+        throw std::runtime_error(fmt::format(
+            "vif: dom0 has an interface {} already; take it away, or name this one by vifname=", interface));
+    undo.push("port " + interface, [this, bridge, interface]() -> asio::awaitable<void> {
+        co_await remove_port(bridge, interface); // if nothing was written of the card yet
+    });
+    co_await switch_.add_port(std::move(port), std::move(interface), std::move(mac));
+}
+
+/// What is left in the database does no harm: see add_port().
+asio::awaitable<void> Networks::remove_port(std::string bridge, std::string interface) {
+    try {
+        co_await switch_.remove_port(bridge, interface);
+    } catch (const std::runtime_error& error) {
+        spdlog::warn("{}; later: ovs-vsctl del-port {} {}", error.what(), bridge, interface);
+    }
+}
+
+asio::awaitable<void> Networks::connect(DeviceId id, model::Vif vif) {
     const std::string back = backend_path("vif", id);
-    const std::string interface = fmt::format("vif{}.{}", id.domid, id.devid);
+    const std::string interface = default_interface(id);
     // netback makes the interface just after it has said InitWait.
     const auto made = [&] { return host_.has_interface(interface); };
     const bool there = co_await poll_until(made, patience_.backend);
@@ -144,7 +226,10 @@ asio::awaitable<void> Networks::connect(DeviceId id, const model::Vif& vif) {
 
 asio::awaitable<bool> Networks::detach(DeviceId id, Closing how) {
     const std::string kind = co_await backend_kind(store_, "vif", id);
-    const auto name = co_await store_.try_read(backend_path(kind, id) + "/vifname");
+    const std::string back = backend_path(kind, id);
+    const auto name = co_await store_.try_read(back + "/vifname");
+    const auto bridge = co_await store_.try_read(back + "/bridge");
+    const auto switched = co_await store_.try_read(back + "/switch");
     const bool closed = co_await close_device(store_, kind, id, how, patience_);
     if (!closed && how == Closing::ByGuest)
         co_return false;
@@ -154,7 +239,9 @@ asio::awaitable<bool> Networks::detach(DeviceId id, Closing how) {
     co_await remove_device(store_, kind, id);
     if (id.backend_domid != 0)
         co_return true; // its interface is the other domain's
-    const std::string interface = name.value_or(fmt::format("vif{}.{}", id.domid, id.devid));
+    const std::string interface = name.value_or(default_interface(id));
+    if (switched && bridge)
+        co_await remove_port(model::parse_switch_port(*bridge).bridge, interface);
     const auto removed = [&] { return !host_.has_interface(interface); };
     const bool gone = co_await poll_until(removed, patience_.release);
     if (!gone)

@@ -1,10 +1,13 @@
-// Network cards of guests, served by Linux's xen-netback or by domus-netd, on a bridge. Owner: the engine. No lock; the
-// guest's turn is held by the caller.
+// Network cards of guests, served by Linux's xen-netback or by domus-netd, on a bridge of Linux's or of Open
+// vSwitch's. Owner: the engine. No lock; the guest's turn is held by the caller.
 #pragma once
 
 #include "toolstack/engine/device.hpp"
 #include "toolstack/engine/host.hpp"
+#include "toolstack/engine/openvswitch.hpp"
+#include "toolstack/engine/undo.hpp"
 
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -24,12 +27,13 @@ std::string backend_kind(const model::Vif& vif);
 class Networks {
 public:
     Networks(xenstore::Client& store, Host& host, Patience patience = {})
-        : store_(store), host_(host), patience_(patience) {}
+        : store_(store), host_(host), patience_(patience), switch_(host, patience) {}
 
     // `backend_domid`: the domain whose backend serves it, dom0 or a driver domain.
 
-    /// Refuses a card whose bridge is absent or whose MAC address another guest has on the same bridge.
-    asio::awaitable<void> check(model::Vif vif, std::uint16_t backend_domid = 0);
+    /// Refuses a card whose bridge is absent or whose MAC address another guest has on the same bridge. Returns the
+    /// port, if the bridge is Open vSwitch's.
+    asio::awaitable<std::optional<model::SwitchPort>> check(model::Vif vif, std::uint16_t backend_domid = 0);
     /// Attaches and waits until the interface is up on its bridge. Makes a MAC address when there is none.
     /// Leaves nothing behind when it throws.
     asio::awaitable<std::uint32_t> attach(std::uint16_t domid, model::Vif vif, std::uint16_t backend_domid = 0);
@@ -42,11 +46,15 @@ public:
 
 private:
     asio::awaitable<DeviceId> choose_id(std::uint16_t domid, const model::Vif& vif, std::uint16_t backend_domid);
-    asio::awaitable<void> connect(DeviceId id, const model::Vif& vif);
+    asio::awaitable<std::optional<model::SwitchPort>> find_bridge(model::Vif vif);
+    asio::awaitable<void> add_port(DeviceId id, model::Vif vif, model::SwitchPort port, UndoStack& undo);
+    asio::awaitable<void> remove_port(std::string bridge, std::string interface);
+    asio::awaitable<void> connect(DeviceId id, model::Vif vif);
 
     xenstore::Client& store_;
     Host& host_;
     Patience patience_;
+    OpenVswitch switch_;
 };
 
 } // namespace domus::engine

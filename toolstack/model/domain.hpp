@@ -46,9 +46,10 @@ struct Rate {
 };
 
 struct Vif {
-    std::optional<Mac> mac; // absent: one is made up when the guest is created
-    std::string bridge = "xenbr0";
-    std::string vifname; // empty: vifDOMID.DEVID
+    std::optional<Mac> mac;        // absent: one is made up when the guest is created
+    std::string bridge = "xenbr0"; // with Open vSwitch BRIDGE[.VLAN][:TRUNK...] (switch_port.hpp)
+    bool open_vswitch = false;     // its bridge is Open vSwitch's for certain (script=vif-openvswitch)
+    std::string vifname;           // empty: vifDOMID.DEVID
     std::optional<std::uint32_t> devid;
     std::optional<Rate> rate;
     std::optional<std::uint32_t> mtu;

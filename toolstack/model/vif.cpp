@@ -2,6 +2,7 @@
 #include "toolstack/model/vif.hpp"
 
 #include "toolstack/model/mac.hpp"
+#include "toolstack/model/switch_port.hpp"
 #include "toolstack/model/text.hpp"
 
 #include <fmt/format.h>
@@ -13,16 +14,14 @@ namespace domus::model {
 
 namespace {
 
-constexpr std::size_t longest_interface = 15; // IFNAMSIZ without its zero byte
+constexpr std::string_view switch_script = "vif-openvswitch";
 
-std::string interface_name(std::string_view value, std::string_view key) {
-    if (value.empty() || value.size() > longest_interface || value == "." || value == ".." ||
-        value.find_first_of("/ \t:") != std::string_view::npos)
-        throw ValueError(0, fmt::format("{} is {}, not a name of a network interface", key, in_quotes(value)),
-                         "1 to 15 letters and digits, like xenbr0");
-    for (unsigned char c : value)
-        if (c < 0x21 || c == 0x7f)
-            throw ValueError(0, fmt::format("{} has a control byte: {}", key, in_quotes(value)));
+/// A bridge of Linux's, or of Open vSwitch's with VLANs. Which it is, only dom0 knows: a dot may be part of either.
+std::string bridge_name(std::string_view value) {
+    const bool dotted = value.find('.') != std::string_view::npos;
+    if (value.find(':') == std::string_view::npos && (!dotted || value.size() <= longest_interface))
+        return interface_name(value, "bridge");
+    parse_switch_port(value);
     return std::string(value);
 }
 
@@ -37,10 +36,19 @@ void set_backend_type(Vif& vif, std::string_view value) {
     vif.backend_type = value;
 }
 
-/// Its backend is ours then: Linux's is for the toolstack of its own domain to set up.
-void finish_backend(Vif& vif) {
+/// What depends on more than one key.
+void finish(Vif& vif) {
+    if (vif.open_vswitch)
+        parse_switch_port(vif.bridge);
     if (vif.backend_domain.empty())
         return;
+    if (vif.open_vswitch || vif.bridge.find(':') != std::string::npos)
+        throw ValueError(0,
+                         fmt::format("vif: the bridge {} of backend={} would be Open vSwitch's, which only dom0's "
+                                     "domusd can set up",
+                                     vif.bridge, vif.backend_domain),
+                         "name a bridge of Linux's there, or leave backend= out");
+    // Its backend is ours then: Linux's is for the toolstack of its own domain to set up.
     if (vif.backend == Backend::Kernel && !vif.backend_type.empty())
         throw ValueError(0, fmt::format("vif: backend={} needs backendtype=domus", vif.backend_domain),
                          "leave backendtype= out");
@@ -51,7 +59,7 @@ void set_pair(Vif& vif, std::string_view key, std::string_view value, std::vecto
     if (key == "mac")
         vif.mac = parse_mac(value);
     else if (key == "bridge")
-        vif.bridge = interface_name(value, "bridge");
+        vif.bridge = bridge_name(value);
     else if (key == "vifname")
         vif.vifname = interface_name(value, "vifname");
     else if (key == "ip") {
@@ -71,13 +79,15 @@ void set_pair(Vif& vif, std::string_view key, std::string_view value, std::vecto
         set_backend_type(vif, value);
     else if (key == "backend") {
         vif.backend_domain = backend_domain(value);
-    } else if (key == "script")
+    } else if (key == "script" && value.substr(value.rfind('/') + 1) == switch_script)
+        vif.open_vswitch = true;
+    else if (key == "script")
         warnings.push_back("vif: script= is ignored, domusd puts the interface on its bridge itself");
     else if (key == "model" || key == "type" || key == "gatewaydev" || key == "netdev")
         warnings.push_back(fmt::format("vif: {}= has no effect for a paravirtual guest on a bridge", key));
     else
         throw ValueError(0, fmt::format("unknown parameter {}", in_quotes(key)),
-                         "known are mac, bridge, vifname, ip, rate, mtu, devid, backendtype, backend");
+                         "known are mac, bridge, script, vifname, ip, rate, mtu, devid, backendtype, backend");
 }
 
 /// A number and the suffix after it.
@@ -160,7 +170,7 @@ Vif parse_vif(std::string_view spec, std::vector<std::string>& warnings) {
             throw ValueError(start, fmt::format("vif: {}", e.wrong()), e.advice());
         }
     }
-    finish_backend(vif);
+    finish(vif);
     return vif;
 }
 
@@ -180,6 +190,8 @@ std::string to_string(const Vif& vif) {
         out += fmt::format(",rate={}B/s@{}us",
                            (vif.rate->bytes * 1'000'000 + vif.rate->interval_us - 1) / vif.rate->interval_us,
                            vif.rate->interval_us);
+    if (vif.open_vswitch)
+        out += fmt::format(",script={}", switch_script);
     if (!vif.backend_type.empty())
         out += ",backendtype=" + vif.backend_type;
     if (!vif.backend_domain.empty())

@@ -10,7 +10,8 @@
 namespace domus::model {
 
 /// Parses one vif string ("mac=00:16:3e:00:00:01,bridge=xenbr0", "" for all defaults). What is accepted without
-/// effect (script=, model=, type=) is told in `warnings`. Throws ValueError with the offset in `spec`.
+/// effect (script= of another bridge, model=, type=) is told in `warnings`. Throws ValueError with the offset in
+/// `spec`.
 Vif parse_vif(std::string_view spec, std::vector<std::string>& warnings);
 
 /// "10Mb/s", "250KB/s", "1MB/s@20ms" as credit per interval. Throws ValueError.

@@ -42,6 +42,7 @@ Vif to_proto(const model::Vif& vif) {
     if (vif.mtu)
         out.set_mtu(*vif.mtu);
     out.set_ip(vif.ip);
+    out.set_open_vswitch(vif.open_vswitch);
     out.set_backendtype(vif.backend_type);
     out.set_backend(vif.backend_domain);
     return out;
@@ -106,6 +107,7 @@ model::Vif to_model(const Vif& vif) {
     if (vif.has_mtu())
         plain.mtu = vif.mtu();
     plain.ip = vif.ip();
+    plain.open_vswitch = vif.open_vswitch();
     plain.backend_type = vif.backendtype();
     plain.backend_domain = vif.backend();
     for (const auto& field : {plain.bridge, plain.vifname, plain.ip, plain.backend_type, plain.backend_domain})

@@ -22,6 +22,7 @@ model::Domain rich_guest(const World& world) {
     config.disks.push_back(model::parse_disk("/dev/vg/c,raw,xvdb,ro", warnings));
     config.vifs.push_back(
         model::parse_vif("mac=00:16:3e:00:00:02,vifname=web1,bridge=xenbr1,backendtype=linux", warnings));
+    config.vifs.push_back(model::parse_vif("mac=00:16:3e:00:00:03,bridge=ovs0.10", warnings));
     return config;
 }
 

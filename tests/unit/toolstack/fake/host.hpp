@@ -4,8 +4,11 @@
 #include "tests/unit/toolstack/fake/faults.hpp"
 #include "toolstack/engine/host.hpp"
 
+#include <algorithm>
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 #include <map>
+#include <optional>
 #include <set>
 #include <utility>
 
@@ -67,6 +70,17 @@ public:
         names[name] = final_name;
         return final_name;
     }
+    std::uint32_t interface_mtu(const std::string& name) override {
+        const auto found = mtus.find(name);
+        return found == mtus.end() ? 1500 : found->second;
+    }
+    std::unique_ptr<Command> start_command(const std::vector<std::string>& words) override {
+        faults_.step("start_command");
+        commands.push_back(fmt::format("{}", fmt::join(words, " ")));
+        if (!has_vswitch)
+            return nullptr;
+        return std::make_unique<Done>(vswitch(words));
+    }
     Figures device_figures(const std::string& kind, std::uint16_t domid, std::uint32_t devid) override {
         const auto found = figures.find(fmt::format("{}-{}-{}", kind, domid, devid));
         return found == figures.end() ? Figures{{}, 0, "nobody serves it"} : found->second;
@@ -89,6 +103,13 @@ public:
         {"/srv/a.img", "a"}, {"/srv/link-to-a.img", "a"}, {"/srv/b.img", "b"}, {"/dev/vg/c", "c"}};
     std::set<std::string> servers; // of images
     std::string image_error;
+    bool has_vswitch = true;                  // ovs-vsctl is installed
+    std::optional<Ended> vswitch_says;        // to whatever it is asked
+    bool vswitch_takes_on = true;             // ovs-vswitchd runs
+    std::set<std::string> switches{"ovs0"};   // Open vSwitch's bridges
+    std::map<std::string, std::string> ports; // theirs: what add-port said behind the interface's name
+    std::vector<std::string> commands;        // all that were started
+    std::map<std::string, std::uint32_t> mtus;
     std::set<std::string> interfaces;
     std::map<std::string, std::string> names; // what interfaces were called at first, to what they are called now
     std::set<std::string> held;               // nodes of OpenDisks that live
@@ -103,6 +124,33 @@ private:
         ~Held() override { host.held.erase(node); }
         FakeHost& host;
     };
+
+    struct Done : Command {
+        explicit Done(Ended how) : how_(std::move(how)) {}
+        std::optional<Ended> ended() override { return how_; }
+        Ended how_;
+    };
+    /// What ovs-vsctl would do, as far as the engine uses it.
+    Ended vswitch(const std::vector<std::string>& words) {
+        if (vswitch_says)
+            return *vswitch_says;
+        const auto at = [&](std::string_view word) { return std::find(words.begin(), words.end(), word); };
+        const auto none = words.end();
+        if (const auto word = at("br-exists"); word != none)
+            return {switches.contains(word[1]) ? 0 : 2, ""};
+        if (at("wait-until") != none)
+            return {vswitch_takes_on && ports.contains(*(at("Interface") + 1)) ? 0 : 128 + 14, "terminating"};
+        if (at("get") != none)
+            return {0, "\"could not open network device\"\n"};
+        if (const auto word = at("add-port"); word != none) {
+            const auto end = std::find(word, none, "--");
+            ports[word[2]] = fmt::format("{} {}", word[1], fmt::join(word + 3, end, " "));
+            return {};
+        }
+        if (const auto word = at("del-port"); word != none && ports.contains(word[2]))
+            ports.erase(word[2]);
+        return {};
+    }
 
     Faults& faults_;
     unsigned last_loop_ = 0;

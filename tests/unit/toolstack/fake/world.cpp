@@ -95,6 +95,8 @@ std::map<std::string, std::string> World::traces() const {
         all["record " + record.config.name];
     for (const auto& name : host.interfaces)
         all["interface " + name];
+    for (const auto& [name, how] : host.ports)
+        all["port " + name] = how;
     for (const auto& node : host.held)
         all["held " + node];
     for (const auto& [device, node] : host.opened)

@@ -1,6 +1,7 @@
 // Disk and network card strings, virtual disk numbers, addresses and identifiers.
 #include "toolstack/model/disk.hpp"
 #include "toolstack/model/mac.hpp"
+#include "toolstack/model/switch_port.hpp"
 #include "toolstack/model/text.hpp"
 #include "toolstack/model/uuid.hpp"
 #include "toolstack/model/vdev.hpp"
@@ -190,6 +191,34 @@ TEST(Vif, ComplaintsNameTheOffsetAndTheRemedy) {
     EXPECT_THAT(complaint(vif, "backend="), testing::HasSubstr("leave backend= out"));
     EXPECT_THAT(complaint(vif, "backend=driver,backendtype=linux"), testing::HasSubstr("needs backendtype=domus"));
     EXPECT_THAT(complaint(vif, "backendtype=tap"), testing::HasSubstr("is not there"));
+}
+
+TEST(Vif, OpenVswitchsBridges) {
+    EXPECT_EQ(parse_switch_port("ovs0"), (SwitchPort{"ovs0", {}, {}}));
+    EXPECT_EQ(parse_switch_port("ovs0.10"), (SwitchPort{"ovs0", 10, {}}));
+    EXPECT_EQ(parse_switch_port("ovs0:20:30"), (SwitchPort{"ovs0", {}, {20, 30}}));
+    EXPECT_EQ(parse_switch_port("a.b.4094:1"), (SwitchPort{"a.b", 4094, {1}}));
+    EXPECT_EQ(parse_switch_port("a.b"), (SwitchPort{"a.b", {}, {}}));
+    EXPECT_EQ(parse_switch_port("ovs0."), (SwitchPort{"ovs0.", {}, {}}));
+    for (const char* text : {"", ":", "ovs0:", "ovs0:20:", "ovs0::20", "ovs0:x", "ovs0:0", "ovs0:4095", "ovs0.0",
+                             "ovs0.4095", "ovs0.99999999999999999999", "ovs0:-1", "ovs0: 1", ".10", "-a", "--", "a b",
+                             "ovs0:20,tag=1", "1234567890123456.7"})
+        EXPECT_THROW(parse_switch_port(text), ValueError) << text;
+    EXPECT_EQ(vif("bridge=xenbr0.10").bridge, "xenbr0.10") << "may be Linux's";
+    EXPECT_FALSE(vif("bridge=xenbr0.10").open_vswitch);
+    for (const char* spec : {"bridge=ovs0.10:20:30,script=vif-openvswitch", "bridge=ovs0:1",
+                             "bridge=switch-of-15-ch.4094", "script=/etc/xen/scripts/vif-openvswitch"})
+        EXPECT_EQ(vif(to_string(vif(spec))), vif(spec)) << spec;
+    EXPECT_TRUE(vif("bridge=ovs0,script=vif-openvswitch").open_vswitch);
+    std::vector<std::string> warnings;
+    parse_vif("script=vif-openvswitch", warnings);
+    EXPECT_TRUE(warnings.empty());
+    EXPECT_THAT(complaint(vif, "bridge=ovs0.4095:1"), testing::HasSubstr("VLANs are 1 to 4094"));
+    EXPECT_THAT(complaint(vif, "bridge=ovs0.0,script=vif-openvswitch"), testing::HasSubstr("\"0\" is no VLAN"));
+    EXPECT_THAT(complaint(vif, "bridge=-x"), testing::HasSubstr("not a name"));
+    EXPECT_THAT(complaint(vif, "backend=net,bridge=ovs0,script=vif-openvswitch"),
+                testing::HasSubstr("which only dom0's domusd can set up; name a bridge of Linux's there"));
+    EXPECT_THAT(complaint(vif, "backend=net,bridge=ovs0:10"), testing::HasSubstr("leave backend= out"));
 }
 
 TEST(Vif, AKeyGivenTwiceIsRefused) {
