@@ -33,6 +33,7 @@ void MappedGrants::add(std::uint32_t reference, bool writable) {
     const auto at = static_cast<std::ptrdiff_t>(place(reference));
     references_.insert(references_.begin() + at, reference);
     pages_.insert(pages_.begin() + at, Page{std::move(map), writable});
+    ++in_all_;
     figures_.held.add();
     note();
 }
@@ -44,12 +45,14 @@ bool MappedGrants::remove(std::uint32_t reference) {
     const auto at = static_cast<std::ptrdiff_t>(place(reference));
     references_.erase(references_.begin() + at);
     pages_.erase(pages_.begin() + at);
+    --in_all_;
     figures_.held.set(figures_.held.get() - 1);
     note();
     return true;
 }
 
 void MappedGrants::clear() {
+    in_all_ -= size();
     figures_.held.set(figures_.held.get() - size());
     references_.clear();
     pages_.clear();

@@ -1,10 +1,12 @@
 // Granted pages of one guest that stay mapped, by reference, in front of the process' Grants: a copy from or to one of
 // them is a memcpy here and no call to the kernel; what is not mapped is copied as ever. So nothing breaks where a
 // frontend believes a page to be mapped that is not (an earlier process had it).
-// Owner: a queue. Lock: none, one thread. Bounded: what a guest may have mapped costs dom0 address space.
+// Owner: a queue. Lock: none, one thread. Bounded, each table and all of a process together: a mapping costs dom0 address
+// space, and one process may have 65 530 in all (vm.max_map_count), rings of other guests among them.
 // The guest can write to the pages at any time and may take the grants back: a mapping then shows what was its page.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <memory>
 #include <span>
@@ -14,6 +16,9 @@
 #include "hypervisor/client/grants.hpp"
 
 namespace domus::backend {
+
+/// Pages that all tables of a process may keep mapped.
+inline constexpr std::size_t most_mapped_in_all = 16384;
 
 class MappedGrants final : public client::Grants {
 public:
@@ -25,9 +30,14 @@ public:
 
     MappedGrants(std::shared_ptr<client::Grants> grants, std::uint16_t domid, std::size_t most, Figures figures)
         : grants_(std::move(grants)), domid_(domid), most_(most), figures_(figures) {}
+    MappedGrants(const MappedGrants&) = delete;
+    MappedGrants& operator=(const MappedGrants&) = delete;
+    ~MappedGrants() override { in_all_ -= size(); }
 
     std::size_t size() const { return references_.size(); }
     std::size_t most() const { return most_; }
+    /// How many more may be kept now.
+    std::size_t room() const { return std::min(most_ - size(), most_mapped_in_all - in_all_); }
     bool has(std::uint32_t reference) const { return find(reference) != nullptr; }
     /// Keeps a page mapped; only when there is room and it is not. Throws client::Error: there is no such grant, or
     /// not for writing.
@@ -56,6 +66,7 @@ private:
     bool move(client::GrantCopy& piece);
     void note();
 
+    static inline std::size_t in_all_ = 0; ///< mapped by all tables of this process
     std::shared_ptr<client::Grants> grants_;
     std::uint16_t domid_;
     std::size_t most_;

@@ -111,7 +111,7 @@ asio::awaitable<Control::Answer> Control::carry_out(xen_netif_ctrl_request reque
 
 /// All of the list or none.
 asio::awaitable<Control::Answer> Control::add(backend::MappedGrants& table, std::span<const xen_netif_gref> list) {
-    if (list.size() > table.most() - table.size()) {
+    if (list.size() > table.room()) {
         co_return Answer{.status = XEN_NETIF_CTRL_STATUS_BUFFER_OVERFLOW};
     }
     for (std::size_t done = 0; done < list.size(); ++done) {
@@ -132,8 +132,8 @@ asio::awaitable<Control::Answer> Control::add(backend::MappedGrants& table, std:
 }
 
 bool Control::add_one(backend::MappedGrants& table, const xen_netif_gref& entry) {
-    if ((entry.flags & ~XEN_NETIF_CTRLF_GREF_readonly) != 0 || table.has(entry.ref)) {
-        return false;
+    if ((entry.flags & ~XEN_NETIF_CTRLF_GREF_readonly) != 0 || table.has(entry.ref) || table.room() == 0) {
+        return false; // room: another card may have taken it since the list was begun
     }
     try {
         table.add(entry.ref, (entry.flags & XEN_NETIF_CTRLF_GREF_readonly) == 0);

@@ -1,5 +1,6 @@
 // A program that is started and looked after without waiting for it: domusd has one thread. What it says goes to a
 // file in memory, so that nobody has to read it meanwhile. No lock.
+#include "toolstack/engine/argument_list.hpp"
 #include "toolstack/engine/descriptor.hpp"
 #include "toolstack/engine/linux_host.hpp"
 
@@ -28,9 +29,12 @@ public:
     }
     std::optional<Ended> ended() override {
         int status = 0;
-        if (::waitpid(pid_, &status, WNOHANG) == 0)
+        const pid_t found = ::waitpid(pid_, &status, WNOHANG);
+        if (found == 0)
             return std::nullopt;
         pid_ = 0;
+        if (found < 0) // somebody else has waited for it: how it ended is not known, so not well
+            return Ended{128, "how it ended is not known: " + errno_text()};
         Ended out;
         out.status = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
         out.said.resize(longest_answer);
@@ -50,10 +54,7 @@ std::unique_ptr<Command> LinuxHost::start_command(const std::vector<std::string>
     Descriptor said(::memfd_create("output", MFD_CLOEXEC));
     if (!said)
         throw std::runtime_error(fmt::format("{} cannot be started: {}", words.front(), errno_text()));
-    std::vector<char*> arguments;
-    for (const auto& word : words)
-        arguments.push_back(const_cast<char*>(word.c_str()));
-    arguments.push_back(nullptr);
+    const auto arguments = argument_list(words);
     posix_spawn_file_actions_t files;
     ::posix_spawn_file_actions_init(&files);
     ::posix_spawn_file_actions_addopen(&files, 0, "/dev/null", O_RDONLY, 0);

@@ -1,6 +1,7 @@
 // Disk images of other formats than raw: qemu-nbd reads them, one process for each disk, and domus-blockd is its
 // client. It runs by itself, so that neither the end of domusd nor that of domus-blockd ends it; its files in
 // /run/domus/nbd say which it is. No lock: a disk's turn is held by the caller.
+#include "toolstack/engine/argument_list.hpp"
 #include "toolstack/engine/descriptor.hpp"
 #include "toolstack/engine/linux_host.hpp"
 
@@ -28,10 +29,7 @@ std::string content(const std::string& path) {
 
 /// Starts it. With --fork this process ends as soon as the socket answers, or with the reason on its standard error.
 pid_t start(const std::vector<std::string>& words, const std::string& log) {
-    std::vector<char*> arguments;
-    for (const auto& word : words)
-        arguments.push_back(const_cast<char*>(word.c_str()));
-    arguments.push_back(nullptr);
+    const auto arguments = argument_list(words);
     posix_spawn_file_actions_t files;
     ::posix_spawn_file_actions_init(&files);
     ::posix_spawn_file_actions_addopen(&files, 0, "/dev/null", O_RDONLY, 0);

@@ -53,6 +53,26 @@ TEST_F(MappedGrantsTest, WhatIsMappedTakesNoCall) {
     EXPECT_EQ(stats.count("to").get(), 1u);
 }
 
+TEST_F(MappedGrantsTest, AllTablesTogetherHaveABound) {
+    {
+        const auto large = std::make_shared<client::test::FakeGrants>(most_mapped_in_all + 1);
+        MappedGrants greedy(large, domid, 2 * most_mapped_in_all, {});
+        for (std::uint32_t i = 0; greedy.room() != 0; ++i) {
+            large->grant(i);
+            greedy.add(i, true);
+        }
+        EXPECT_EQ(greedy.size(), most_mapped_in_all);
+        EXPECT_EQ(grants.room(), 0u) << "another card's";
+        EXPECT_TRUE(greedy.remove(7));
+        EXPECT_EQ(grants.room(), 1u);
+        grants.add(7, true);
+        EXPECT_EQ(greedy.room(), 0u);
+    }
+    EXPECT_EQ(grants.room(), 3u) << "what a table that is gone had is given back";
+    grants.clear();
+    EXPECT_EQ(grants.room(), 4u);
+}
+
 TEST_F(MappedGrantsTest, OfAMixedBatchOnlyTheOthersAreAskedFor) {
     grants.add(2, true);
     grants.add(4, true);

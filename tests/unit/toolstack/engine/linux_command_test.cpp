@@ -7,6 +7,7 @@
 #include <thread>
 
 #include <gmock/gmock.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 namespace domus::engine {
@@ -32,6 +33,15 @@ TEST(LinuxCommand, SaysHowItEnded) {
     EXPECT_EQ(end_of(*host.start_command({"sh", "-c", "kill -ALRM $$"})).status, 128 + 14);
     EXPECT_EQ(end_of(*host.start_command({"sh", "-c", "yes | head -c 100000"})).said.size(), 4096u);
     EXPECT_EQ(end_of(*host.start_command({"cat"})).said, "") << "it has nothing to read";
+}
+
+TEST(LinuxCommand, OneThatSomebodyElseWaitedForDidNotEndWell) {
+    LinuxHost host;
+    const auto command = host.start_command({"true"});
+    ASSERT_GT(::waitpid(-1, nullptr, 0), 0);
+    const auto ended = end_of(*command);
+    EXPECT_EQ(ended.status, 128);
+    EXPECT_THAT(ended.said, testing::HasSubstr("not known"));
 }
 
 TEST(LinuxCommand, OneThatIsNotThere) {
