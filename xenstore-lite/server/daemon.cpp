@@ -194,8 +194,14 @@ asio::awaitable<void> Daemon::event_loop() {
         if (error || alive.expired()) {
             co_return;
         }
+        // All are taken before one is handled: handled, a port may come again at once, and a guest that asks without
+        // pause would keep this here and the sockets waiting.
+        std::vector<Port> ports;
         for (auto port = platform_->pending(); port; port = platform_->pending()) {
-            on_event(*port);
+            ports.push_back(*port);
+        }
+        for (const Port port : ports) {
+            on_event(port);
         }
     }
 }

@@ -108,11 +108,23 @@ public:
         }
     }
     int event_fd() override { return machine_.to_daemon[0]; }
+    /// As /dev/xen/evtchn: each port is told once until it is unmasked, and what comes in between is kept until then.
     std::optional<Port> pending() override {
         std::uint32_t port = 0;
-        return read(machine_.to_daemon[0], &port, sizeof port) == sizeof port ? std::optional(port) : std::nullopt;
+        while (read(machine_.to_daemon[0], &port, sizeof port) == sizeof port) {
+            if (masked_.insert(port).second) {
+                return port;
+            }
+            late_.insert(port);
+        }
+        return std::nullopt;
     }
-    void unmask(Port) override {}
+    void unmask(Port port) override {
+        masked_.erase(port);
+        if (late_.erase(port) != 0) {
+            machine_.signal(port);
+        }
+    }
 
     std::set<std::uint16_t> mapped;
     std::set<std::uint32_t> bound;
@@ -129,6 +141,7 @@ private:
 
     FakeMachine& machine_;
     bool with_own_kernel_;
+    std::set<Port> masked_, late_;
 };
 
 /// The guest's side of a ring. Never blocks.

@@ -76,6 +76,28 @@ TEST_F(HostileRing, AGuestThatNeverReadsIsHeldBack) {
     EXPECT_EQ(expected, 2000u);
 }
 
+// Linux's netfront does so while it waits for its backend to close: the nested sleep of a read ends its own.
+TEST_F(HostileRing, AGuestThatAsksWithoutPauseDoesNotKeepTheToolsWaiting) {
+    FakeGuest guest(machine, 1);
+    auto tools = connect();
+    constexpr int most = 10000;
+    int asked = 0;
+    platform->on_notify = [&](Port port) { // each answer is fetched at once, and the next request is there
+        if (port == 101 && asked < most) {
+            guest.pump();
+            while (guest.receive()) {
+                ++asked;
+                guest.send({XS_READ, 1, 0, nul("data")});
+            }
+        }
+    };
+    guest.send({XS_READ, 1, 0, nul("data")});
+    run(tools->write("/tool/alive", "1"));
+    EXPECT_GT(asked, 0) << "the guest was not asking";
+    EXPECT_LT(asked, 100) << "the tools' request waited for the guest's";
+    platform->on_notify = nullptr;
+}
+
 TEST_F(HostileRing, IndicesScribbledOverWhileTheDaemonIsDown) {
     FakeGuest guest(machine, 1);
     ask(guest, {XS_WRITE, 1, 0, nul("data/x") + "1"});
