@@ -142,7 +142,8 @@ proto::DeviceRates rates_of(const proto::DeviceView* before, const proto::Device
     out.set_device(now.device());
     out.set_kind(now.kind());
     out.set_backend_state(now.backend_state());
-    const bool same = before && before->pid() == now.pid();
+    out.set_server_gone(now.server_gone());
+    const bool same = before && before->pid() == now.pid() && !now.server_gone();
     const double seconds = same ? seconds_between(*before, now) : 0;
     out.set_interval_s(seconds);
     const auto speed = [&](std::initializer_list<std::string_view> names) {
@@ -170,8 +171,9 @@ proto::DeviceRates rates_of(const proto::DeviceView* before, const proto::Device
 std::string ring_text(const proto::DeviceView& now, const proto::DeviceView* before) {
     std::string out = fmt::format("{} of {} (domain {}): {}, {}\n", now.device(), now.guest(), now.domid(), now.kind(),
                                   now.backend());
-    out += fmt::format("backend   {}, in domain {}{}\n", now.backend_state(), now.backend_domid(),
-                       now.pid() == 0 ? "" : fmt::format(", process {}", now.pid()));
+    out += fmt::format(
+        "backend   {}, in domain {}{}\n", now.backend_state(), now.backend_domid(),
+        now.pid() == 0 ? "" : fmt::format(", process {}{}", now.pid(), now.server_gone() ? " (has ended)" : ""));
     out += fmt::format("frontend  {}\n", now.frontend_state());
     if (!now.error().empty())
         out += fmt::format("error     {}\n", now.error());
@@ -205,12 +207,12 @@ std::string stats_text(const proto::DeviceStats& stats) {
         return or_dash(has ? std::optional(value) : std::nullopt, bytes);
     };
     for (const auto& d : stats.devices())
-        out += fmt::format("{:<16} {:<8} {:<10} {:<12} {:>8} {:>9} {:>8} {:>9} {:>6} {:>7} {:>9}\n", d.guest(),
-                           d.device(), d.kind(), d.backend_state(), speed(d.has_in_per_s(), d.in_per_s(), false),
-                           speed(d.has_in_bytes_per_s(), d.in_bytes_per_s(), true),
-                           speed(d.has_out_per_s(), d.out_per_s(), false),
-                           speed(d.has_out_bytes_per_s(), d.out_bytes_per_s(), true), known(d.has_errors(), d.errors()),
-                           known(d.has_dropped(), d.dropped()), known(d.has_in_flight(), d.in_flight()));
+        out += fmt::format(
+            "{:<16} {:<8} {:<10} {:<12} {:>8} {:>9} {:>8} {:>9} {:>6} {:>7} {:>9}\n", d.guest(), d.device(), d.kind(),
+            d.server_gone() ? "no server" : d.backend_state(), speed(d.has_in_per_s(), d.in_per_s(), false),
+            speed(d.has_in_bytes_per_s(), d.in_bytes_per_s(), true), speed(d.has_out_per_s(), d.out_per_s(), false),
+            speed(d.has_out_bytes_per_s(), d.out_bytes_per_s(), true), known(d.has_errors(), d.errors()),
+            known(d.has_dropped(), d.dropped()), known(d.has_in_flight(), d.in_flight()));
     return out;
 }
 

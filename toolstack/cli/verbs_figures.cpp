@@ -22,11 +22,11 @@ struct Looking {
 
 std::shared_ptr<Looking> add_looking(CLI::App* verb) {
     auto looking = std::make_shared<Looking>();
-    verb->add_flag("-w,--watch", looking->watch, "Look again and again, until Ctrl-C");
+    auto* watch = verb->add_flag("-w,--watch", looking->watch, "Look again and again, until Ctrl-C");
     verb->add_option("--interval", looking->interval, "Seconds between two looks")
         ->capture_default_str()
         ->check(CLI::Range(0.05, 3600.0));
-    verb->add_option("--times", looking->times, "With --watch: so many looks, then end");
+    verb->add_option("--times", looking->times, "With --watch: so many looks, then end")->needs(watch);
     return looking;
 }
 

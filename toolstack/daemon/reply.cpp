@@ -190,6 +190,7 @@ proto::DeviceView to_proto(const engine::DeviceView& view) {
         to->set_counts(figure.counts);
     }
     out.set_pid(view.figures.pid);
+    out.set_server_gone(view.figures.gone);
     out.set_missing(view.figures.missing);
     out.set_time_ns(std::uint64_t(std::chrono::steady_clock::now().time_since_epoch() / std::chrono::nanoseconds(1)));
     return out;

@@ -56,6 +56,15 @@ asio::awaitable<std::vector<Feature>> features_in(xenstore::Client& store, std::
     co_return out;
 }
 
+Figures figures_of(Host& host, const std::string& kind, DeviceId id) {
+    if (id.backend_domid == 0)
+        return host.device_figures(kind, id.domid, id.devid);
+    Figures out;
+    out.missing = fmt::format("served in domain {}, whose figures are its own: look into {} there", id.backend_domid,
+                              "/run/domus/stats");
+    return out;
+}
+
 asio::awaitable<DeviceView> look_at(xenstore::Client& store, Host& host, std::string kind, DeviceId id) {
     DeviceView view;
     view.id = id;
@@ -70,11 +79,7 @@ asio::awaitable<DeviceView> look_at(xenstore::Client& store, Host& host, std::st
     view.offered = co_await features_in(store, view.backend);
     view.wanted = co_await features_in(store, front);
     view.backend_domid = id.backend_domid;
-    if (id.backend_domid == 0)
-        view.figures = host.device_figures(view.kind, id.domid, id.devid);
-    else
-        view.figures.missing = fmt::format("served in domain {}, whose figures are its own: look into {} there",
-                                           id.backend_domid, "/run/domus/stats");
+    view.figures = figures_of(host, view.kind, id);
     co_return view;
 }
 

@@ -33,6 +33,7 @@ struct Figure {
 struct Figures {
     std::vector<Figure> list;
     std::uint32_t pid = 0; ///< of the process; 0: dom0's kernel, or nobody
+    bool gone = false;     ///< the process has ended without a word (killed): the list is what it said last
     std::string missing;   ///< what cannot be known, and why; empty: nothing
 };
 

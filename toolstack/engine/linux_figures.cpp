@@ -2,6 +2,8 @@
 #include "backend-drivers/common/stats.hpp"
 #include "toolstack/engine/linux_host.hpp"
 
+#include <cerrno>
+#include <csignal>
 #include <fmt/format.h>
 #include <fstream>
 #include <optional>
@@ -70,6 +72,12 @@ Figures of_netback(const std::string& interface) {
     return out;
 }
 
+/// A process of that number may be another one by now: then the figures only stand still.
+bool has_ended(std::uint32_t pid) {
+    const auto number = static_cast<pid_t>(pid);
+    return number <= 0 || (::kill(number, 0) != 0 && errno == ESRCH);
+}
+
 Figures of_process(const std::string& path, const std::string& program) {
     Figures out;
     if (::access(path.c_str(), F_OK) != 0) {
@@ -77,6 +85,11 @@ Figures of_process(const std::string& path, const std::string& program) {
         return out;
     }
     out.pid = backend::stats::writer(path);
+    out.gone = has_ended(out.pid);
+    if (out.gone)
+        out.missing = fmt::format("{} (process {}) has ended and these are its last figures; start it again, and it "
+                                  "serves on",
+                                  program, out.pid);
     for (const auto& figure : backend::stats::read(path))
         out.list.push_back({figure.name, figure.value, figure.kind == backend::stats::Kind::Count});
     return out;

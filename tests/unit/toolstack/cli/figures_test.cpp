@@ -76,11 +76,23 @@ TEST(FiguresText, AServerThatBeganAnewHasNoRatesYet) {
     EXPECT_FALSE(rates({}, now).devices(0).has_in_per_s()) << "a new device";
 }
 
+TEST(FiguresText, AServerThatIsGoneIsNotIdle) {
+    proto::DeviceViews before, now;
+    *before.add_devices() = disk(10, 10);
+    *now.add_devices() = disk(10, 12);
+    now.mutable_devices(0)->set_server_gone(true);
+    EXPECT_THAT(ring_text(now.devices(0)), HasSubstr("Connected, in domain 0, process 99 (has ended)"));
+    const auto stats = rates(before, now);
+    EXPECT_FALSE(stats.devices(0).has_in_per_s()) << "not zero: nobody counts";
+    EXPECT_TRUE(stats.devices(0).server_gone());
+    EXPECT_THAT(stats_text(stats), HasSubstr("domus-vbd  no server           -"));
+}
+
 using FigureVerbs = ProgramTest;
 
 TEST_F(FigureVerbs, Ring) {
     EXPECT_EQ(domus({"create", config("web")}).status, 0);
-    world.host.figures["domus-vbd-1-51712"] = engine::Figures{{{"reads", 5, true}}, 0, "the rest"};
+    world.host.figures["domus-vbd-1-51712"] = engine::Figures{{{"reads", 5, true}}, 0, false, "the rest"};
     const Ran ran = domus({"ring", "web", "xvda"});
     EXPECT_EQ(ran.status, 0) << ran.err;
     EXPECT_THAT(ran.out, HasSubstr("xvda of web (domain 1): domus-vbd, /local/domain/0/backend/domus-vbd/1/51712"));
@@ -103,12 +115,15 @@ TEST_F(FigureVerbs, RingOfWhatIsNotThere) {
     EXPECT_THAT(no_device.err, HasSubstr("domain 1 has no device xvdq; it has xvda, vif0"));
     EXPECT_EQ(domus({"ring", "web"}).status, 2);
     EXPECT_EQ(domus({"device-stats", "--interval", "0"}).status, 2);
+    const Ran no_watch = domus({"device-stats", "--times", "2"});
+    EXPECT_EQ(no_watch.status, 2) << "it would look once only";
+    EXPECT_THAT(no_watch.err, HasSubstr("--times requires --watch"));
 }
 
 TEST_F(FigureVerbs, DeviceStats) {
     EXPECT_THAT(domus({"device-stats", "--interval", "0.05"}).out, testing::StartsWith("Guest "));
     EXPECT_EQ(domus({"create", config("web")}).status, 0);
-    world.host.figures["vif-1-0"] = engine::Figures{{{"tx_packets", 5, true}, {"tx_dropped", 2, true}}, 0, ""};
+    world.host.figures["vif-1-0"] = engine::Figures{{{"tx_packets", 5, true}, {"tx_dropped", 2, true}}, 0, false, ""};
     const auto stats = json<proto::DeviceStats>({"device-stats", "web", "--interval", "0.05"});
     ASSERT_EQ(stats.devices_size(), 2);
     EXPECT_EQ(stats.devices(1).out_per_s(), 0);

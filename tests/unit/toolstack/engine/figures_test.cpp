@@ -8,6 +8,8 @@
 #include <fstream>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 namespace domus::engine {
 namespace {
@@ -42,11 +44,28 @@ TEST_F(FiguresTest, OurBackendsSayThemselves) {
     const auto figures = host.device_figures("domus-vif", 3, 0);
     EXPECT_EQ(figures.pid, std::uint32_t(::getpid()));
     EXPECT_EQ(figures.missing, "");
+    EXPECT_FALSE(figures.gone);
     EXPECT_EQ(value(figures, "q0.tx_events"), 7u);
     EXPECT_EQ(value(figures, "q0.tx_req_cons"), 4u);
     EXPECT_FALSE(figures.list.back().counts) << "an index is no count";
     file("/run/domus/stats/domus-vbd/3-1", "nonsense");
     EXPECT_THAT(host.device_figures("domus-vbd", 3, 1).missing, HasSubstr("no figures of a device"));
+}
+
+TEST_F(FiguresTest, AServerThatWasKilledIsSaidToBeGone) {
+    std::filesystem::create_directories(root + "/run/domus/stats/domus-vif");
+    const auto child = ::fork();
+    if (child == 0) {
+        backend::Stats stats(root + "/run/domus/stats/domus-vif/3-0");
+        backend::RingFigures(stats, "q0.tx_").taken.set(4);
+        ::_exit(0); // as by kill -9: the file stays
+    }
+    ASSERT_EQ(::waitpid(child, nullptr, 0), child);
+    const auto figures = host.device_figures("domus-vif", 3, 0);
+    EXPECT_EQ(figures.pid, std::uint32_t(child));
+    EXPECT_TRUE(figures.gone);
+    EXPECT_THAT(figures.missing, HasSubstr(fmt::format("domus-netd (process {}) has ended", child)));
+    EXPECT_EQ(value(figures, "q0.tx_req_cons"), 4u) << "where it stood";
 }
 
 TEST_F(FiguresTest, LinuxsBackendsAreReadAsFarAsTheySay) {
@@ -70,7 +89,7 @@ TEST_F(FiguresTest, BothEndsNodes) {
     world.store->write("/local/domain/1/device/vif/0/request-rx-copy", "1");
     world.store->write("/local/domain/1/device/vif/0/feature-sg", std::string(500, 'x'));
     world.store->write("/local/domain/0/error/backend/vif/1/0/error", "no luck");
-    world.host.figures["vif-1-0"] = Figures{{{"tx_packets", 3, true}}, 0, "the rest"};
+    world.host.figures["vif-1-0"] = Figures{{{"tx_packets", 3, true}}, 0, false, "the rest"};
     const auto all = world.run(look_at_devices(*world.client, world.host, domid, ""));
     ASSERT_EQ(all.size(), 2u);
     EXPECT_EQ(all[0].device, "xvda");

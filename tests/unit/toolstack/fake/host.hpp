@@ -83,7 +83,7 @@ public:
     }
     Figures device_figures(const std::string& kind, std::uint16_t domid, std::uint32_t devid) override {
         const auto found = figures.find(fmt::format("{}-{}-{}", kind, domid, devid));
-        return found == figures.end() ? Figures{{}, 0, "nobody serves it"} : found->second;
+        return found == figures.end() ? Figures{{}, 0, false, "nobody serves it"} : found->second;
     }
     Uname uname() override { return {"dom0", "6.1", "#1 SMP", "x86_64"}; }
     std::uint64_t now() override { return clock; }
