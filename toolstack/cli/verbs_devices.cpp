@@ -75,10 +75,10 @@ void add_attach(CLI::App& app, Context& context) {
 }
 
 void add_detach(CLI::App& app, Context& context, const std::string& name, const std::string& help,
-                proto::DetachRequest* (proto::Request::*field)()) {
+                const std::string& names, proto::DetachRequest* (proto::Request::*field)()) {
     CLI::App* verb = add_verb(app, context, name, help);
     const auto words = add_words(verb);
-    verb->add_option("DEVICE", words->device, "Name (xvdb), number or MAC address")->required();
+    verb->add_option("DEVICE", words->device, names)->required();
     verb->add_flag("--force", words->force, "Do not wait for the guest to let go");
     verb->callback([&context, words, field] {
         proto::Request request;
@@ -128,9 +128,10 @@ void add_lists(CLI::App& app, Context& context) {
 void add_device_verbs(CLI::App& app, Context& context) {
     add_attach(app, context);
     add_resize(app, context);
-    add_detach(app, context, "block-detach", "Take a disk from a guest", &proto::Request::mutable_block_detach);
+    add_detach(app, context, "block-detach", "Take a disk from a guest", "Name (xvdb) or number",
+               &proto::Request::mutable_block_detach);
     add_detach(app, context, "network-detach", "Take a network card from a guest",
-               &proto::Request::mutable_network_detach);
+               "vif1, its number or its MAC address", &proto::Request::mutable_network_detach);
     add_lists(app, context);
 }
 

@@ -66,6 +66,10 @@ asio::awaitable<void> Blocks::check(model::Disk disk, std::uint16_t backend_domi
     if (disk.backend == model::Backend::Kernel && !host_.has_backend_driver("vbd"))
         throw std::runtime_error("dom0's kernel has no block backend loaded; run: modprobe xen-blkback");
     const std::string identity = host_.disk_identity(disk.target);
+    if (identity.empty() && disk.target.starts_with("/dev/"))
+        throw std::runtime_error(fmt::format("disk {}: {} is not there; check the name: what has no / in front is a "
+                                             "device in /dev, of an image write the whole path",
+                                             disk.vdev, disk.target));
     if (identity.empty())
         throw std::runtime_error(
             fmt::format("disk {}: {} is not there; check the path, or make an image: truncate -s 1G {}", disk.vdev,
@@ -208,9 +212,9 @@ asio::awaitable<void> Blocks::resize(std::uint16_t domid, std::string device) {
         if (!waits)
             break;
         if (std::chrono::steady_clock::now() > end)
-            throw std::runtime_error(fmt::format("domus-blockd does not answer for disk {} of domain {}; is the guest "
-                                                 "connected to it? (domus block-list {})",
-                                                 device, domid, domid));
+            throw std::runtime_error(fmt::format("domus-blockd does not answer for disk {} of domain {}; does it run, "
+                                                 "and is the guest connected to it? (domus ring {} {})",
+                                                 device, domid, domid, device));
         timer.expires_after(std::chrono::milliseconds(20));
         co_await timer.async_wait(asio::use_awaitable);
     }
@@ -248,11 +252,14 @@ asio::awaitable<std::vector<BlockState>> Blocks::list(std::uint16_t domid) {
 asio::awaitable<DeviceId> Blocks::find(std::uint16_t domid, std::string device) {
     const std::uint32_t wanted = model::vdev_number(device);
     const auto devices = co_await devices_of(store_, "vbd", domid);
-    for (const auto& id : devices)
+    std::string there;
+    for (const auto& id : devices) {
         if (id.devid == wanted)
             co_return id;
+        there += (there.empty() ? "" : ", ") + model::vdev_name(id.devid);
+    }
     throw std::runtime_error(
-        fmt::format("domain {} has no disk {}; domus block-list {} shows which it has", domid, device, domid));
+        fmt::format("domain {} has no disk {}; it has {}", domid, device, there.empty() ? "none" : there));
 }
 
 } // namespace domus::engine

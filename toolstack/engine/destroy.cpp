@@ -13,14 +13,14 @@
 
 namespace domus::engine {
 
-void Engine::require_guest(std::uint16_t domid, const char* what) {
+void Engine::require_guest(std::uint16_t domid, const char* what, const char* instead) {
     if (domid == 0)
-        throw std::runtime_error(fmt::format(
-            "Domain-0 is the machine's own domain, domus does not {} it; use poweroff or reboot there", what));
+        throw std::runtime_error(
+            fmt::format("Domain-0 is the machine's own domain, domus does not {} it; {}", what, instead));
 }
 
 asio::awaitable<void> Engine::destroy(std::uint16_t domid) {
-    require_guest(domid, "destroy");
+    require_guest(domid, "destroy", "use poweroff or reboot there");
     const auto turn = co_await turns_.take(domid);
     co_await take_down(domid);
 }
@@ -148,11 +148,7 @@ asio::awaitable<void> Engine::detach(std::uint16_t domid, std::string kind, std:
     else
         closed = co_await networks_.detach(id, how);
     if (!closed)
-        throw std::runtime_error(
-            fmt::format("domain {} does not let go of {} {}; {}, or pull it out with --force (data not yet "
-                        "written is lost)",
-                        domid, disk ? "disk" : "network card", device,
-                        disk ? "unmount it in the guest, then detach again" : "take it down in the guest"));
+        co_await refuse_open(s_.store, backend, id, device);
     auto record = record_of(domid);
     if (!record)
         co_return;

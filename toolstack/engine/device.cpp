@@ -3,6 +3,7 @@
 
 #include "toolstack/engine/device.hpp"
 
+#include <algorithm>
 #include <fmt/format.h>
 #include <set>
 #include <stdexcept>
@@ -42,6 +43,21 @@ asio::awaitable<std::vector<BackendHome>> backend_homes(xenstore::Client& store,
     co_return out;
 }
 
+std::string driver_of(const std::string& kind, DeviceId id) {
+    return fmt::format("{}'s driver for {} devices",
+                       id.backend_domid == 0 ? "dom0" : fmt::format("domain {}", id.backend_domid), kind);
+}
+
+/// Where a backend driver that answers says more.
+std::string its_log(const std::string& kind, DeviceId id) {
+    const char* program = kind == "domus-vbd" ? "domus-blockd" : "domus-netd";
+    if (id.backend_domid != 0)
+        return fmt::format("more stands in {}'s log there (domus console {})", program, id.backend_domid);
+    if (kind.starts_with("domus-"))
+        return fmt::format("more stands in /var/log/domus/{}.log", program);
+    return "more stands in dom0's kernel log (dmesg)";
+}
+
 /// What to do when a backend driver does not answer.
 std::string remedy(const std::string& kind, DeviceId id) {
     if (id.backend_domid != 0)
@@ -53,6 +69,12 @@ std::string remedy(const std::string& kind, DeviceId id) {
         return "is domus-netd running? Its log is /var/log/domus/domus-netd.log";
     return fmt::format("load it (modprobe {}) and look into dom0's kernel log (dmesg)",
                        kind == "vbd" ? "xen-blkback" : "xen-netback");
+}
+
+/// Backends write the error's number before its text, as Linux's do.
+std::string without_number(const std::string& error) {
+    const auto end = error.find_first_not_of("0123456789");
+    return end != std::string::npos && end != 0 && error[end] == ' ' ? error.substr(end + 1) : error;
 }
 
 } // namespace
@@ -74,6 +96,7 @@ asio::awaitable<std::vector<DeviceId>> devices_of(xenstore::Client& store, std::
         for (const auto devid : devids)
             out.push_back(DeviceId{domid, devid, home.domid});
     }
+    std::stable_sort(out.begin(), out.end(), [](const DeviceId& a, const DeviceId& b) { return a.devid < b.devid; });
     co_return out;
 }
 
@@ -120,10 +143,26 @@ asio::awaitable<void> wait_backend(xenstore::Client& store, std::string kind, De
     if (answered && (state == XenbusState::InitWait || state == XenbusState::Connected))
         co_return;
     const auto error = co_await store.try_read(error_path(kind, id));
-    throw std::runtime_error(fmt::format("{}'s driver for {} devices did not take {} within {} s{}; {}",
-                                         id.backend_domid == 0 ? "dom0" : fmt::format("domain {}", id.backend_domid),
-                                         kind, path, limit.count() / 1000, error ? ": " + *error : "",
-                                         remedy(kind, id)));
+    const std::string why = error ? ": " + without_number(*error) : "", driver = driver_of(kind, id);
+    if (answered)
+        throw std::runtime_error(fmt::format("{} refuses {}{}; {}", driver, path, why, its_log(kind, id)));
+    throw std::runtime_error(
+        fmt::format("{} did not take {} within {} s{}; {}", driver, path, limit.count() / 1000, why, remedy(kind, id)));
+}
+
+asio::awaitable<void> refuse_open(xenstore::Client& store, std::string kind, DeviceId id, std::string device) {
+    const bool disk = kind.ends_with("vbd");
+    const std::string what = fmt::format("{} {}", disk ? "disk" : "network card", device);
+    const std::string lost = disk ? "data not yet written is" : "packets under way are";
+    const std::string back = backend_path(kind, id);
+    const XenbusState frontend = co_await read_state(store, frontend_path(kind, id.domid, id.devid) + "/state");
+    if (frontend == XenbusState::Closed)
+        throw std::runtime_error(fmt::format("domain {} has let go of {}, but {} does not close {}; {}; --force takes "
+                                             "it away without waiting ({} lost)",
+                                             id.domid, what, driver_of(kind, id), back, remedy(kind, id), lost));
+    throw std::runtime_error(
+        fmt::format("domain {} does not let go of {}; {}, or pull it out with --force ({} lost)", id.domid, what,
+                    disk ? "unmount it in the guest, then detach again" : "take it down in the guest", lost));
 }
 
 asio::awaitable<bool> close_device(xenstore::Client& store, std::string kind, DeviceId id, Closing how,

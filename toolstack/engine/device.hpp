@@ -55,6 +55,10 @@ enum class Closing { ByGuest, ByForce };
 asio::awaitable<bool> close_device(xenstore::Client& store, std::string kind, DeviceId id, Closing how,
                                    Patience patience);
 
+/// Throws why a device is still there after close_device() said false: `device` as the user called it. Whose fault it
+/// is the frontend's state says: a backend that is gone keeps a device open that its guest has long closed.
+asio::awaitable<void> refuse_open(xenstore::Client& store, std::string kind, DeviceId id, std::string device);
+
 /// Removes a closed device's nodes.
 asio::awaitable<void> remove_device(xenstore::Client& store, std::string kind, DeviceId id);
 

@@ -102,7 +102,7 @@ private:
     asio::awaitable<void> abandon_served(std::uint16_t domid);
     /// The number of the driver domain called `name`; 0 for "". `guest`: name or number of the one to be served.
     asio::awaitable<std::uint16_t> backend_domain(std::string name, std::string guest);
-    void require_guest(std::uint16_t domid, const char* what);
+    void require_guest(std::uint16_t domid, const char* what, const char* instead = "name a guest (domus list)");
 
     // lifecycle.cpp; the guest's turn is held
     asio::awaitable<void> check_record(Record record);

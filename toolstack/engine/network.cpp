@@ -108,6 +108,8 @@ asio::awaitable<std::optional<model::SwitchPort>> Networks::find_bridge(model::V
         throw std::runtime_error(
             fmt::format("vif: Open vSwitch in dom0, which bridge={} needs: {}", vif.bridge, answer.reason));
     }
+    if (host_.has_interface(vif.bridge))
+        throw std::runtime_error(fmt::format("vif: dom0's interface {} is no bridge; name one by bridge=", vif.bridge));
     std::string elsewhere;
     if (answer.kind == Answer::No)
         elsewhere = fmt::format("; for one of Open vSwitch's: ovs-vsctl add-br {}", vif.bridge);
@@ -164,6 +166,8 @@ asio::awaitable<std::uint32_t> Networks::attach(std::uint16_t domid, model::Vif 
     if (backend_domid == 0)
         take_mtu(vif, host_, port ? port->bridge : vif.bridge);
     const DeviceId id = co_await choose_id(domid, vif, backend_domid);
+    if (backend_domid == 0 && (port || !vif.vifname.empty())) // with a name of nobody's choice the number is its own
+        require_free(interface_of(id, vif));
     const std::string kind = backend_kind(vif), back = backend_path(kind, id);
     co_await with_undo([&](UndoStack& undo) -> asio::awaitable<void> {
         undo.push(fmt::format("network card {}", id.devid),
@@ -186,13 +190,17 @@ asio::awaitable<std::uint32_t> Networks::attach(std::uint16_t domid, model::Vif 
     co_return id.devid;
 }
 
+/// Perhaps it is dom0's own, or a port of the switch already.
+void Networks::require_free(const std::string& interface) {
+    if (host_.has_interface(interface))
+        throw std::runtime_error(fmt::format(
+            "vif: dom0 has an interface {} already; take it away, or name this one by vifname=", interface));
+}
+
 /// The port stands in the switch's database before anything in the store: where this process dies in between, a port is
 /// left that has no interface, and the next one of that name takes its place.
 asio::awaitable<void> Networks::add_port(DeviceId id, model::Vif vif, model::SwitchPort port, UndoStack& undo) {
     std::string interface = interface_of(id, vif), bridge = port.bridge, mac = model::to_string(*vif.mac);
-    if (host_.has_interface(interface)) // perhaps dom0's own, and a port already
-        throw std::runtime_error(fmt::format(
-            "vif: dom0 has an interface {} already; take it away, or name this one by vifname=", interface));
     undo.push("port " + interface, [this, bridge, interface]() -> asio::awaitable<void> {
         co_await remove_port(bridge, interface); // if nothing was written of the card yet
     });
@@ -283,11 +291,15 @@ asio::awaitable<DeviceId> Networks::find(std::uint16_t domid, std::string device
     std::string mac = device;
     std::transform(mac.begin(), mac.end(), mac.begin(), [](unsigned char c) { return char(std::tolower(c)); });
     const auto cards = co_await list(domid);
-    for (const auto& card : cards)
-        if (std::to_string(card.devid) == device || card.mac == mac)
+    std::string there;
+    for (const auto& card : cards) {
+        const std::string name = fmt::format("vif{}", card.devid); // as `domus ring` calls it
+        if (std::to_string(card.devid) == device || name == mac || card.mac == mac)
             co_return DeviceId{domid, card.devid, card.backend_domid};
-    throw std::runtime_error(fmt::format("domain {} has no network card {}; domus network-list {} shows which it has",
-                                         domid, device, domid));
+        there += fmt::format("{}{} ({})", there.empty() ? "" : ", ", name, card.mac);
+    }
+    throw std::runtime_error(
+        fmt::format("domain {} has no network card {}; it has {}", domid, device, there.empty() ? "none" : there));
 }
 
 } // namespace domus::engine

@@ -47,6 +47,7 @@ public:
 private:
     asio::awaitable<DeviceId> choose_id(std::uint16_t domid, const model::Vif& vif, std::uint16_t backend_domid);
     asio::awaitable<std::optional<model::SwitchPort>> find_bridge(model::Vif vif);
+    void require_free(const std::string& interface);
     asio::awaitable<void> add_port(DeviceId id, model::Vif vif, model::SwitchPort port, UndoStack& undo);
     asio::awaitable<void> remove_port(std::string bridge, std::string interface);
     asio::awaitable<void> connect(DeviceId id, model::Vif vif);

@@ -54,7 +54,7 @@ asio::awaitable<void> Engine::unpause(std::uint16_t domid) {
 }
 
 asio::awaitable<void> Engine::power(std::uint16_t domid, bool reboot) {
-    require_guest(domid, reboot ? "reboot" : "shut down");
+    require_guest(domid, reboot ? "reboot" : "shut down", "use poweroff or reboot there");
     const auto turn = co_await turns_.take(domid);
     const auto info = s_.hypervisor.domain_info(domid);
     if (!info || info->dying || info->shutdown)

@@ -17,6 +17,14 @@ constexpr std::array<std::string_view, 4> positions = {"target", "format", "vdev
 
 constexpr std::array<std::string_view, 4> nbd_schemes = {"nbd://", "nbds://", "nbd+unix://", "nbds+unix://"};
 
+bool is_vdev(std::string_view word) {
+    try {
+        return vdev_number(word) != 0;
+    } catch (const ValueError&) {
+        return false;
+    }
+}
+
 /// Collects the parameters of one string; each may be given once.
 class DiskParser {
 public:
@@ -141,6 +149,9 @@ private:
             disk_.vdev = value;
             vdev_at_ = start;
         } else if (key == "format") {
+            if (value != "raw" && value != "qcow2" && is_vdev(value))
+                fail(start, fmt::format("{} stands where the format is expected", in_quotes(value)),
+                     fmt::format("write the format before it: raw,{}", value));
             if (value != "raw" && value != "qcow2")
                 fail(start, fmt::format("format {} is not served", in_quotes(value)),
                      "use raw or qcow2; convert the image: qemu-img convert -O raw IN OUT; or let qemu-nbd read it and "

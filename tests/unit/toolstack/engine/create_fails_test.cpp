@@ -110,7 +110,8 @@ TEST(CreateFails, TheInterfacesNameIsTaken) {
     World world;
     world.host.interfaces.insert("web1");
     const auto before = world.traces();
-    EXPECT_THAT(world.failure(world.engine->create(rich_guest(world), false, {})), HasSubstr("it is taken"));
+    EXPECT_THAT(world.failure(world.engine->create(rich_guest(world), false, {})),
+                HasSubstr("dom0 has an interface web1 already"));
     EXPECT_EQ(world.traces(), before);
     EXPECT_THAT(world.log(), testing::Not(HasSubstr("still has the interface")));
 }

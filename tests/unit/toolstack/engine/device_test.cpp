@@ -12,8 +12,10 @@
 namespace domus::engine::test {
 namespace {
 
+using testing::AllOf;
 using testing::HasSubstr;
 using testing::IsEmpty;
+using testing::Not;
 
 Patience short_patience() {
     Patience patience;
@@ -131,9 +133,11 @@ TEST_F(DeviceTest, AnImageOfAnotherFormatHasAServerAsLongAsTheDisk) {
     EXPECT_TRUE(world.host.servers.empty());
 }
 
-TEST_F(DeviceTest, ACardIsNamedByItsMacInEitherCase) {
+TEST_F(DeviceTest, ACardIsNamedByItsMacInEitherCaseAndAsRingCallsIt) {
     attach(vif("mac=00:16:3e:0a:0b:0c"));
     EXPECT_EQ(detach("vif", "00:16:3E:0A:0B:0C"), "");
+    attach(vif(""));
+    EXPECT_EQ(detach("vif", "vif1"), "");
     EXPECT_EQ(world.traces(), before);
 }
 
@@ -143,9 +147,9 @@ TEST_F(DeviceTest, WhatIsTakenIsRefused) {
     EXPECT_THAT(world.failure(world.engine->attach_disk(domid, disk("/srv/a.img,raw,xvdb,rw"))),
                 HasSubstr("/srv/a.img is in use by web (domain 1) as xvda"));
     EXPECT_THAT(world.failure(world.engine->attach_vif(domid, vif("devid=0"))), HasSubstr("network card 0 already"));
-    EXPECT_THAT(detach("vbd", "xvdz"), HasSubstr("domain 1 has no disk xvdz; domus block-list 1"));
+    EXPECT_THAT(detach("vbd", "xvdz"), HasSubstr("domain 1 has no disk xvdz; it has xvda"));
     EXPECT_THAT(detach("vbd", "nonsense"), HasSubstr("is not the name of a guest's disk"));
-    EXPECT_THAT(detach("vif", "7"), HasSubstr("domain 1 has no network card 7; domus network-list 1"));
+    EXPECT_THAT(detach("vif", "7"), HasSubstr("domain 1 has no network card 7; it has vif0 ("));
     EXPECT_EQ(world.traces(), before);
 }
 
@@ -153,7 +157,8 @@ TEST_F(DeviceTest, Domain0HasNoDevicesOfOurs) {
     domid = 0;
     EXPECT_THAT(world.failure(world.engine->attach_disk(0, disk("/srv/b.img,raw,xvdb,rw"))), HasSubstr("Domain-0"));
     EXPECT_THAT(world.failure(world.engine->attach_vif(0, vif(""))), HasSubstr("Domain-0"));
-    EXPECT_THAT(detach("vbd", "xvda"), HasSubstr("Domain-0"));
+    EXPECT_THAT(detach("vbd", "xvda"), HasSubstr("Domain-0 is the machine's own domain, domus does not detach devices "
+                                                 "from it; name a guest"));
 }
 
 TEST_F(DeviceTest, AGuestMayHoldOnUntilForced) {
@@ -164,6 +169,55 @@ TEST_F(DeviceTest, AGuestMayHoldOnUntilForced) {
     EXPECT_EQ(detach("vbd", "xvda", true), "");
     EXPECT_FALSE(world.host.in_use("/dev/loop1"));
     EXPECT_THAT(world.run(world.engine->blocks().list(domid)), IsEmpty());
+}
+
+TEST_F(DeviceTest, ABackendThatIsGoneIsNotTheGuestsFault) {
+    attach(disk("/srv/b.img,raw,xvdb,rw,backendtype=domus"));
+    attach(vif("backendtype=domus"));
+    world.kernel->backends_close = false;
+    EXPECT_THAT(
+        detach("vbd", "xvdb"),
+        AllOf(HasSubstr("domain 1 has let go of disk xvdb, but dom0's driver for domus-vbd devices does not close"),
+              HasSubstr("is domus-blockd running?")));
+    EXPECT_THAT(detach("vif", "vif1"), AllOf(HasSubstr("is domus-netd running?"), HasSubstr("packets under way")));
+    world.kernel->backends_close = true; // it came back
+    world.kernel->react();
+    EXPECT_EQ(detach("vbd", "xvdb"), "");
+    EXPECT_EQ(detach("vif", "vif1"), "");
+    EXPECT_EQ(world.traces(), before);
+}
+
+TEST_F(DeviceTest, ADriverThatRefusesIsNotSaidToBeLate) {
+    world.kernel->refusal = "22 making the tap device web1: no luck";
+    EXPECT_EQ(
+        world.failure(world.engine->attach_vif(domid, vif("vifname=web1,backendtype=domus"))),
+        "dom0's driver for domus-vif devices refuses /local/domain/0/backend/domus-vif/1/1: making the tap device "
+        "web1: no luck; more stands in /var/log/domus/domus-netd.log");
+    EXPECT_EQ(world.traces(), before);
+}
+
+TEST_F(DeviceTest, WhatDom0HasBySuchANameIsSaid) {
+    world.host.interfaces.insert("eth0");
+    before = world.traces();
+    const auto refusal = [&](const std::string& spec) {
+        return world.failure(world.engine->attach_vif(domid, vif(spec)));
+    };
+    for (const std::string server : {"domus", "linux"})
+        EXPECT_THAT(refusal("vifname=eth0,backendtype=" + server), HasSubstr("dom0 has an interface eth0 already"));
+    EXPECT_EQ(refusal("bridge=eth0"), "vif: dom0's interface eth0 is no bridge; name one by bridge=");
+    const auto missing = world.failure(world.engine->attach_disk(domid, disk("b.img,raw,xvdb,rw")));
+    EXPECT_THAT(missing, AllOf(HasSubstr("/dev/b.img is not there"), HasSubstr("of an image write the whole path")));
+    EXPECT_THAT(missing, Not(HasSubstr("truncate")));
+    EXPECT_EQ(world.traces(), before);
+}
+
+TEST_F(DeviceTest, DevicesAreListedInTheirOrderWhoeverServesThem) {
+    attach(vif("backendtype=domus"));
+    attach(vif("backendtype=linux"));
+    const auto cards = world.run(world.engine->networks().list(domid));
+    ASSERT_EQ(cards.size(), 3u);
+    for (std::uint32_t i = 0; i < 3; ++i)
+        EXPECT_EQ(cards[i].devid, i);
 }
 
 // A guest that has not looked at the device yet would never answer.

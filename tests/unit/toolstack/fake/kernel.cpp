@@ -52,6 +52,10 @@ bool FakeKernel::step(const std::string& kind, std::uint16_t domid, std::uint32_
         store_.write(path + "/state", state);
         return true;
     };
+    if (backend == "1" && !refusal.empty()) {
+        store_.write(fmt::format("/local/domain/{}/error/backend/{}/{}/{}/error", home, kind, domid, devid), refusal);
+        return move(back, "6");
+    }
     if (backend == "1" && takes_devices) {
         if (kind != "vbd" && kind != "domus-vbd" && home == 0)
             set_up(kind, domid, devid);
@@ -67,7 +71,7 @@ bool FakeKernel::step(const std::string& kind, std::uint16_t domid, std::uint32_
         return move(back, "4");
     if (backend == "5" && frontend == "4" && guests_let_go)
         return move(front, "6");
-    if (backend == "5" && frontend != "4") {
+    if (backend == "5" && frontend != "4" && backends_close) {
         if (home == 0)
             take_down(kind, domid, devid);
         return move(back, "6");

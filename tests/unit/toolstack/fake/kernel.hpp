@@ -19,6 +19,8 @@ public:
     bool makes_interfaces = true;
     bool guests_connect = true; // frontends go to Connected when the backend waits
     bool guests_let_go = true;  // frontends go to Closed when the backend closes
+    bool backends_close = true; // backends go to Closed when the frontend has; false: they were killed
+    std::string refusal;        // not empty: why new devices are closed at once
 
 private:
     bool react_in(std::uint16_t home);

@@ -116,6 +116,12 @@ TEST(Disk, OldForms) {
     EXPECT_THAT(complaint(disk, "tap:vhd:/img,xvda,w"), testing::HasSubstr("format \"vhd\" is not served"));
 }
 
+TEST(Disk, TheFormatLeftOutIsSaid) {
+    EXPECT_THAT(complaint(disk, "/img,xvdb,w"),
+                testing::AllOf(testing::HasSubstr("\"xvdb\" stands where the format is expected"),
+                               testing::HasSubstr("write the format before it: raw,xvdb")));
+}
+
 TEST(Disk, ATargetMayHoldAnyText) {
     EXPECT_EQ(disk("vdev=xvda,target=/a,b = c.img").target, "/a,b = c.img");
     EXPECT_EQ(disk("/srv/a=b.img,raw,xvda,w").target, "/srv/a=b.img");
