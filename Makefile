@@ -16,7 +16,8 @@ DOM0_KERNEL ?= $(if $(filter patched %-cloud-amd64 %-rt-amd64,$(KERNEL)),linux-i
 CONFIG ?= small
 TIMEOUT ?= 600
 J ?= $(shell nproc)
-export HYPERVISOR TOOLS ACCEL CPUS MEM DOM0_MEM KERNEL DOM0_KERNEL DEMO TIMEOUT TEST
+FILES ?=
+export FILES HYPERVISOR TOOLS ACCEL CPUS MEM DOM0_MEM KERNEL DOM0_KERNEL DEMO TIMEOUT TEST
 
 # A kernel given as a file, or ours, runs with the default package's modules.
 package_of = $(if $(filter patched,$(1))$(wildcard $(1)),linux-image-amd64,$(1))
@@ -41,7 +42,8 @@ help: ## this text
 	@echo "  DOM0_KERNEL=        dom0's, if it is another (default for cloud, rt and patched kernels: linux-image-amd64)"
 	@echo "  CONFIG=small        make guest-kernel: small (PV first, all built in) or debian (Debian's own configuration)"
 	@echo "  SERIES=plain        make guest-kernel: without our series, to measure against"
-	@echo "  DEMO=1              make run: run the demo and power off even on a terminal (exit status 0: all of it worked)"
+	@echo "  DEMO=1              make run: run the demo and power off even on a terminal (exit status 0: all of it worked); 0: no demo, the shell at once"
+	@echo "  FILES=              make run: files and folders of this machine that dom0 then has in /root"
 	@echo "  TIMEOUT=600         make run: bound in seconds of a run without terminal"
 	@echo "  TEST=pattern        make test: only the system tests whose name contains this (also those not in by default)"
 	@echo "  PART=micro ROW=fork COLUMNS=\"native domus\"   make bench: only these (tests/bench/run.py --help)"

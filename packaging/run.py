@@ -1,8 +1,10 @@
 #!/usr/bin/env python3
 """`make run`: starts the machine and shows its console. On a terminal the user ends in a dom0 shell; without one
 (or with DEMO=1) the machine runs the demo and powers off, and the exit status is 0 only if the demo passed.
+DEMO=0: the shell at once.
 
-Settings: see qemu.py. TIMEOUT (seconds, default 600) bounds a run without terminal.
+Settings: see qemu.py. TIMEOUT (seconds, default 600) bounds a run without terminal. FILES: files and folders of this
+machine, with spaces between them, that dom0 then has in /root.
 """
 import os
 import subprocess
@@ -10,15 +12,22 @@ import sys
 import threading
 
 sys.dont_write_bytecode = True
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "dom0"))
 import qemu  # noqa: E402
+from cpio import append, below  # noqa: E402
 
 
 def main():
     try:
         settings = qemu.Settings.from_environment()
-        unattended = os.environ.get("DEMO") == "1" or not sys.stdin.isatty()
+        wanted = os.environ.get("DEMO", "")
+        if wanted == "0" and not sys.stdin.isatty():
+            raise qemu.Missing("DEMO=0 is for a terminal: without one the demo is all there is to do")
+        unattended = wanted == "1" or not sys.stdin.isatty()
+        demo = "" if wanted == "0" else f"domus.demo={'poweroff' if unattended else 'stay'}"
         limit = qemu.number("TIMEOUT", os.environ.get("TIMEOUT") or "600")
-        command = qemu.boot_hypervisor(settings, f"domus.demo={'poweroff' if unattended else 'stay'}", "loglvl=error")
+        command = qemu.boot_hypervisor(settings, demo, "loglvl=error",
+                                       image_with(settings.dom0_image(), os.environ.get("FILES", "").split()))
     except qemu.Missing as problem:
         print(f"run: {problem}", file=sys.stderr)
         return 2
@@ -30,6 +39,18 @@ def main():
         print("run: Ctrl-A X ends the machine at once; `poweroff` in dom0 ends it in good order", flush=True)
         return subprocess.call(command + ["-serial", "mon:stdio"])
     return watch(command, limit)
+
+
+def image_with(image, paths):
+    """dom0's RAM disk with these files and folders in its /root."""
+    if not paths:
+        return image
+    out = os.path.join(os.path.dirname(image), "dom0-with-files.img")
+    try:
+        append(image, out, below("/root", paths))
+    except OSError as problem:
+        raise qemu.Missing(f"FILES={' '.join(paths)}: {problem.filename}: {problem.strerror}")
+    return out
 
 
 def watch(command, limit):

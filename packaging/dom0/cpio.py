@@ -1,6 +1,6 @@
 """A file tree in memory, written as a reproducible RAM disk (cpio "newc", gzip).
 
-Called by build.py. Does no planning: what goes in is decided there. The same content always gives the same
+Called by build.py, and by who starts a dom0 with files of his own. Does no planning: what goes in is decided there. The same content always gives the same
 bytes: entries are sorted, owners and times are zero, and no inode or host name of the build machine gets in.
 It needs no privilege, because device nodes are only written down, never made.
 """
@@ -67,6 +67,34 @@ class Tree:
             _write_entry(raw, number, path, *self._entries[path])
         _write_entry(raw, 0, "TRAILER!!!", 0, b"", (0, 0))
         return raw.getvalue()
+
+
+def below(folder, paths):
+    """For append(): files, and folders with all that is in them, put into `folder` under their own names."""
+    files = {}
+    for path in map(os.path.abspath, paths):
+        inside = os.path.join(folder, os.path.basename(path))
+        if not os.path.isdir(path):
+            files[inside] = path
+        for base, _, names in os.walk(path):
+            to = os.path.normpath(os.path.join(inside, os.path.relpath(base, path)))
+            files.update({os.path.join(to, name): os.path.join(base, name) for name in names})
+    return files
+
+
+def append(image, out, files):
+    """Writes the RAM disk `image` with more files to `out`: the kernel unpacks one archive after the other.
+    files: path in it -> path of a file here, or bytes."""
+    tree = Tree()
+    for path, source in files.items():
+        if isinstance(source, bytes):
+            tree.file(path, source, 0o755)
+        else:
+            tree.copy(source, path)
+    with open(image, "rb") as f:
+        content = f.read()
+    with open(out, "wb") as f:
+        f.write(content + b"\0" * (-len(content) % 4) + tree.pack(1))
 
 
 def _write_entry(out, number, path, mode, content, device):

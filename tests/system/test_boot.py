@@ -23,6 +23,15 @@ def test_demo_as_make_run_does_it(host):
         assert f"] {stage}" in text, f"no line for the stage {stage}"
 
 
+def test_make_run_says_what_is_wrong_with_its_settings(host):
+    for setting, complaint in (({"FILES": "packaging/run.py nowhere"}, "nowhere: No such file or directory"),
+                               ({"DEMO": "0"}, "DEMO=0 is for a terminal")):
+        environment = {**os.environ, "HYPERVISOR": host.settings.hypervisor, "TOOLS": host.settings.tools, **setting}
+        ended = subprocess.run([sys.executable, "packaging/run.py"], env=environment, cwd=qemu.ROOT, text=True,
+                               stdin=subprocess.DEVNULL, capture_output=True, timeout=60)
+        assert ended.returncode == 2 and complaint in ended.stderr, ended
+
+
 @only(hypervisor="domus")
 def test_grub_by_multiboot_2(host):
     disc = os.path.join(host.work, "test.iso")

@@ -27,6 +27,8 @@ include $(KIT)/guest.mk
 
 .PHONY: all run clean
 run: @NAME@.elf
+	@command -v domus >/dev/null || { echo "There is no domus here: guests run in dom0. In Domus' sources:" \
+	    "make run FILES=$(CURDIR), and there: cd @NAME@ && domus create -c @NAME@.cfg" >&2; exit 1; }
 	domus create -c @NAME@.cfg
 clean:
 	rm -f *.o @NAME@.elf
@@ -100,6 +102,7 @@ void check_name(const std::string& name) {
             "'{}' is no name for a new guest: use up to 64 letters, digits, - and _, not digits alone", name));
 }
 
+/// Empty: there is none.
 std::string find_kit(const std::string& asked) {
     std::error_code ignored;
     const fs::path own = fs::read_symlink("/proc/self/exe", ignored); // build/product/toolstack/cli/domus
@@ -110,7 +113,7 @@ std::string find_kit(const std::string& asked) {
         if (!asked.empty())
             throw std::runtime_error(fmt::format("{} is no guestkit: it has no guest.mk", asked));
     }
-    return installed_kit; // written all the same: `make KIT=...` names another
+    return {};
 }
 
 void write(const fs::path& path, const std::string& text) {
@@ -123,7 +126,8 @@ void write(const fs::path& path, const std::string& text) {
 
 void new_guest(const std::string& name, const std::string& asked_kit) {
     check_name(name);
-    const std::string kit = find_kit(asked_kit);
+    const std::string found = find_kit(asked_kit);
+    const std::string kit = found.empty() ? installed_kit : found; // written all the same: `make KIT=...` names another
     std::error_code error;
     if (!fs::create_directory(name, error)) {
         throw std::runtime_error(error ? fmt::format("cannot make the folder {}: {}", name, error.message())
@@ -133,7 +137,13 @@ void new_guest(const std::string& name, const std::string& asked_kit) {
     write(folder / "Makefile", filled(makefile, name, kit));
     write(folder / "main.cpp", filled(program, name, kit));
     write(folder / (name + ".cfg"), filled(configuration, name, kit));
-    fmt::print("{0}: main.cpp, Makefile, {0}.cfg. Next: cd {0} && make run\n", name);
+    fmt::print("{}: main.cpp, Makefile, {}.cfg. ", name, name);
+    if (found.empty())
+        fmt::print("There is no guestkit here ({} is not there): build it where Domus was built (make KIT=DIR, its "
+                   "build/guestkit), bring {}.elf here, and start it: domus create -c {}.cfg\n",
+                   installed_kit, name, name);
+    else
+        fmt::print("Next: cd {} && make run\n", name);
 }
 
 } // namespace

@@ -8,7 +8,7 @@ import os
 import re
 
 import qemu
-from cpio import Tree
+from cpio import append
 
 from .machine import Failure, Machine
 from .typist import Typist
@@ -36,7 +36,7 @@ class Dom0:
         image = settings.dom0_image()
         if files:
             self._image = image = os.path.join(work, f"{name}.img")
-            add_files(settings.dom0_image(), image, files)
+            append(settings.dom0_image(), image, files)
         command = qemu.boot_hypervisor(settings, f"domus.console=shell {options}",
                                        f"loglvl=warning guest_loglvl=warning {hypervisor_options}", image)
         self.machine = Machine(command, os.path.join(work, f"{name}.console"))
@@ -167,17 +167,3 @@ class Dom0:
         for name in left:
             self.run(f"{self.tool_name} destroy {name}", 60)
         return left
-
-
-def add_files(image, out, files):
-    """A RAM disk with more files: the kernel unpacks one archive after the other."""
-    tree = Tree()
-    for path, source in files.items():
-        if isinstance(source, bytes):
-            tree.file(path, source, 0o755)
-        else:
-            tree.copy(source, path)
-    with open(image, "rb") as f:
-        content = f.read()
-    with open(out, "wb") as f:
-        f.write(content + b"\0" * (-len(content) % 4) + tree.pack(1))

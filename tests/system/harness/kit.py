@@ -4,12 +4,13 @@ import shutil
 import subprocess
 
 import qemu
+from cpio import below
 
 from .machine import Failure
 
 
 def new_guest(folder, name):
-    """Its files as a dom0's RAM disk takes them: path in dom0 (/root/NAME/...) -> path here."""
+    """Its files as `make run FILES=NAME` gives them to dom0: path there (/root/NAME/...) -> path here."""
     os.makedirs(folder, exist_ok=True)
     shutil.rmtree(os.path.join(folder, name), ignore_errors=True)
     program = os.path.join(qemu.BUILD, "product", "toolstack", "cli", "domus")
@@ -17,4 +18,4 @@ def new_guest(folder, name):
         result = subprocess.run(command, cwd=folder, stdin=subprocess.DEVNULL, capture_output=True, text=True)
         if result.returncode != 0 or result.stderr:
             raise Failure(f"{' '.join(command)}: status {result.returncode}\n{result.stdout}{result.stderr}")
-    return {f"/root/{name}/{file}": os.path.join(folder, name, file) for file in (f"{name}.elf", f"{name}.cfg")}
+    return below("/root", [os.path.join(folder, name)])

@@ -11,7 +11,9 @@
 namespace domus::cli {
 namespace {
 
+using testing::ContainsRegex;
 using testing::HasSubstr;
+using testing::Not;
 namespace fs = std::filesystem;
 
 struct NewGuest : ProgramTest {
@@ -31,7 +33,9 @@ struct NewGuest : ProgramTest {
 };
 
 TEST_F(NewGuest, WritesAGuestThatCompiles) {
-    const Ran ran = domus({"new-guest", "first"});
+    fs::create_directory("mine");
+    std::ofstream("mine/guest.mk") << "\n";
+    const Ran ran = domus({"new-guest", "first", "--kit", "mine"});
     ASSERT_EQ(ran.status, 0) << ran.err;
     EXPECT_EQ(ran.out, "first: main.cpp, Makefile, first.cfg. Next: cd first && make run\n");
     // As freestanding as a guest; the kit's library is the product's, so it is not linked here.
@@ -44,7 +48,7 @@ TEST_F(NewGuest, WritesAGuestThatCompiles) {
     EXPECT_EQ(checked.err, "") << "not even a warning";
     EXPECT_THAT(text("first/Makefile"), HasSubstr("first.elf: main.o"));
     for (const char* file : {"first/Makefile", "first/main.cpp", "first/first.cfg"})
-        EXPECT_EQ(text(file).find('@'), std::string::npos) << file << " has a place that was not filled in";
+        EXPECT_THAT(text(file), Not(ContainsRegex("@[A-Z]+@"))) << file << " has a place that was not filled in";
 }
 
 TEST_F(NewGuest, TakesTheKitItIsGiven) {
@@ -54,6 +58,23 @@ TEST_F(NewGuest, TakesTheKitItIsGiven) {
     std::ofstream("mine/guest.mk") << "\n";
     ASSERT_EQ(domus({"new-guest", "first", "--kit", "mine"}).status, 0);
     EXPECT_THAT(text("first/Makefile"), HasSubstr("KIT ?= " + (fs::current_path() / "mine").string() + "\n"));
+}
+
+// As in a dom0 of this project's RAM disk: neither kit nor compiler.
+TEST_F(NewGuest, SaysWhereToBuildWhenThereIsNoKit) {
+    fs::create_directories("a/b/c/d");
+    fs::copy_file(DOMUS_PROGRAM, "a/b/c/d/domus"); // it looks for a kit beside where it was built
+    ASSERT_EQ(std::system("a/b/c/d/domus new-guest first >said"), 0);
+    EXPECT_THAT(text("said"), HasSubstr("There is no guestkit here (/usr/lib/domus/guestkit is not there): build it"));
+    EXPECT_THAT(text("first/Makefile"), HasSubstr("KIT ?= /usr/lib/domus/guestkit\n"));
+}
+
+TEST_F(NewGuest, RunOutsideDom0SaysWhatToDo) {
+    fs::create_directory("mine");
+    std::ofstream("mine/guest.mk") << "%.elf:\n\ttouch $@\nmain.o: main.cpp\n\ttouch $@\n";
+    ASSERT_EQ(domus({"new-guest", "first", "--kit", "mine"}).status, 0);
+    EXPECT_NE(std::system("make -C first run >said 2>&1"), 0);
+    EXPECT_THAT(text("said"), HasSubstr("make run FILES=" + (fs::current_path() / "first").string() + ", and there: "));
 }
 
 TEST_F(NewGuest, RefusesWhatIsNoNameAndWhatIsThere) {
