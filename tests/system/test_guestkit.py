@@ -12,6 +12,9 @@ LOG = "/var/log/domus/console"
 def test_the_kits_guests_as_domus(host):
     files = {f"/boot/{name}.elf": os.path.join(qemu.BUILD, "guests", f"{name}.elf") for name in ("disk", "ping")}
     files.update(new_guest(os.path.join(host.work, "new-guest"), "fresh"))
+    files.update({f"/root/echo/{os.path.basename(path)}": path for path in (
+        f"{qemu.BUILD}/product/labs/echod", f"{qemu.BUILD}/guests/echo.elf", f"{qemu.ROOT}/labs/echo/echo.cfg",
+        f"{qemu.ROOT}/labs/echo/plug")} if host.settings.tools == "domus" else {})
     dom0 = Dom0(host.settings, host.work, "guestkit", files=files)
     try:
         disk_is_read_written_and_flushed(dom0)
@@ -20,6 +23,7 @@ def test_the_kits_guests_as_domus(host):
             ping_is_answered(dom0, ",backendtype=linux")
             ping_is_answered(dom0, ",backendtype=domus")
             new_guest_boots_and_answers(dom0)
+            echo_device_answers(dom0)
         else:
             ping_is_answered(dom0, "")
     finally:
@@ -82,6 +86,21 @@ def new_guest_boots_and_answers(dom0):
     dom0.wait_gone("fresh")
     said = dom0.ok(f"cat {LOG}/fresh.log")
     assert said.rstrip().endswith("you typed ''; an empty line ends it"), said  # its last words were read before its end
+
+
+def echo_device_answers(dom0):
+    """The lab's two halves on the machine, by the commands of docs/writing-a-driver.md."""
+    dom0.ok("(cd /root/echo; ./echod >/tmp/echod.log 2>&1 & echo $! >/tmp/echod.pid)\n"
+            "cd /root/echo && domus create -p echo.cfg && ./plug echo && domus unpause echo; made=$?; cd /; [ $made = 0 ]")
+    dom0.until(f"grep -q '^echo: connected' {LOG}/echo.log", 60)
+    dom0.ok("(sleep 1000 >/tmp/typed & echo $! >/tmp/typist)\n(domus console echo </tmp/typed >/tmp/shown 2>&1 &)\n"
+            "echo 'hello, Zürich' >/tmp/typed")
+    dom0.until("grep -q '^HELLO, ZüRICH' /tmp/shown", 60)
+    dom0.ok("echo >/tmp/typed; kill $(cat /tmp/typist)")
+    dom0.wait_gone("echo")
+    assert dom0.ok(f"cat {LOG}/echo.log").rstrip().endswith("echo: done 0")
+    log = dom0.ok("cat /tmp/echod.log; kill $(cat /tmp/echod.pid)")
+    assert ": connected" in log and ": closed" in log and "error" not in log, log
 
 
 def run(dom0, name, last, **keys):
