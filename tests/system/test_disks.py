@@ -7,6 +7,7 @@ import qemu
 from contents import add_program
 from cpio import Tree
 from harness.dom0 import Dom0
+from harness.programs import programs
 from harness.runner import long, only
 
 IN = "/usr/lib/domus/guest-run {} 20 '{}'"
@@ -187,16 +188,6 @@ def write(dom0, name, disk, mib):
 def read(dom0, name, disk, mib):
     """Past the guest's cache."""
     return dom0.in_guest(name, f"dd if=/dev/{disk} bs=1M count={mib} iflag=direct 2>/dev/null | sha256sum", 120).split()[0]
-
-
-def programs(*paths):
-    """Path in dom0 -> path here: programs of this machine and the libraries they load."""
-    files = {}
-    for path in paths:
-        files[path] = path
-        listed = subprocess.run(["ldd", path], capture_output=True, text=True).stdout
-        files.update({word: os.path.realpath(word) for word in listed.split() if word.startswith("/") and ".so" in word})
-    return files
 
 
 def library(name):
