@@ -36,7 +36,7 @@ Nodes backend_nodes(DeviceId id, const model::Disk& disk, const std::string& par
     nodes.emplace_back("mode", disk.read_only ? "r" : "w");
     nodes.emplace_back("device-type", disk.cdrom ? "cdrom" : "disk");
     nodes.emplace_back("discard-enable", disk.discard ? "1" : "0");
-    if (disk.persistent)
+    if (disk.persistent && disk.backend == model::Backend::User)
         nodes.emplace_back("persistent-enable", *disk.persistent ? "1" : "0");
     nodes.emplace_back("specification", "xen");
     nodes.emplace_back("state", state_text(XenbusState::Initialising));

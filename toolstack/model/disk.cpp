@@ -115,10 +115,8 @@ private:
             disk_.discard = true;
         else if (word == "no-discard")
             disk_.discard = false;
-        else if (word == "persistent")
-            disk_.persistent = true;
-        else if (word == "no-persistent")
-            disk_.persistent = false;
+        else if (word == "persistent" || word == "no-persistent")
+            persistent(word, start);
         else if (word == "direct-io-safe" || word == "trusted" || word == "untrusted")
             warnings_.push_back(fmt::format("disk flag '{}' has no effect", word));
         else if (word == "colo")
@@ -127,6 +125,16 @@ private:
             return false;
         return true;
     }
+
+    void persistent(std::string_view word, std::size_t start) {
+        const bool wanted = word == "persistent";
+        if (disk_.persistent == wanted)
+            fail(start, fmt::format("'{}' is given twice", word), "give it once");
+        if (disk_.persistent)
+            fail(start, fmt::format("'{}' comes after '{}'", word, persistent_word()), "give one of them");
+        disk_.persistent = wanted;
+    }
+    const char* persistent_word() const { return *disk_.persistent ? "persistent" : "no-persistent"; }
 
     void set(std::string_view key, std::string_view value, std::size_t start) {
         for (std::size_t i = 0; i < positions.size(); ++i) {
@@ -185,6 +193,8 @@ private:
         } else if (key == "script") {
             fail(start, "script= is not supported: domusd attaches devices itself",
                  "name the block device or image file itself");
+        } else if (key == "persistent" || key == "no-persistent") {
+            fail(start, fmt::format("'{}' takes no value", key), "write persistent or no-persistent");
         } else {
             fail(start, fmt::format("unknown parameter {}", in_quotes(key)),
                  "known are target, format, vdev, access, devtype, backendtype, backend, cdrom, discard, no-discard, "
@@ -224,6 +234,10 @@ private:
         disk_.read_only |= disk_.cdrom;
         if (disk_.format != "raw")
             serve_image();
+        if (disk_.persistent && disk_.backend == Backend::Kernel)
+            warnings_.push_back(fmt::format("disk flag '{}' has no effect on dom0's kernel, whose xen-blkback has a "
+                                            "parameter for all disks, feature_persistent",
+                                            persistent_word()));
         if (disk_.backend_domain.empty())
             return;
         if (disk_.backend == Backend::Kernel && !disk_.backend_type.empty())

@@ -111,6 +111,23 @@ TEST_F(DeviceTest, ADiskOfOurBackendComesAndGoes) {
     EXPECT_EQ(record().disks.size(), 1u);
 }
 
+// Linux's backend knows no such node.
+TEST_F(DeviceTest, WhatADiskSaysOfPersistentGrantsReachesOurBackend) {
+    const auto says = [this](const std::string& kind, const std::string& more) {
+        attach(disk("/srv/b.img,raw,xvdb,rw,backendtype=" + kind + more));
+        const auto back = world.run(world.engine->blocks().list(domid)).at(1).backend;
+        const auto node = world.store->read(back + "/persistent-enable");
+        EXPECT_EQ(detach("vbd", "xvdb"), "");
+        EXPECT_EQ(world.traces(), before);
+        return node;
+    };
+    EXPECT_EQ(says("domus", ",persistent"), "1");
+    EXPECT_EQ(says("domus", ",no-persistent"), "0");
+    EXPECT_EQ(says("domus", ""), std::nullopt);
+    EXPECT_EQ(says("linux", ",persistent"), std::nullopt);
+    EXPECT_EQ(says("linux", ",no-persistent"), std::nullopt);
+}
+
 TEST_F(DeviceTest, AnImageOfAnotherFormatHasAServerAsLongAsTheDisk) {
     const std::string image = "/srv/b.img,qcow2,xvdb,rw,backendtype=domus";
     attach(disk(image));

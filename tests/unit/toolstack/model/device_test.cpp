@@ -147,6 +147,49 @@ TEST(Disk, CdromsAreReadOnly) {
     EXPECT_THAT(complaint(disk, "/i,raw,xvda,w,cdrom"), testing::HasSubstr("a cdrom cannot be written"));
 }
 
+TEST(Disk, PersistentGrantsAreAskedForRefusedOrLeftToTheBackend) {
+    EXPECT_EQ(disk("/d,raw,xvda,rw").persistent, std::nullopt);
+    EXPECT_EQ(disk("/d,raw,xvda,rw,persistent").persistent, true);
+    EXPECT_EQ(disk("/d,raw,xvda,rw,no-persistent").persistent, false);
+    EXPECT_EQ(disk("persistent, vdev=xvda, target=/d").persistent, true);
+    EXPECT_EQ(disk("nbd://host/,raw,xvda,rw,persistent").persistent, true);
+    EXPECT_EQ(disk("vdev=xvda,target=/d,persistent").persistent, std::nullopt) << "of the target's name";
+    for (const char* spec : {"/d,raw,xvda,rw", "/d,raw,xvda,rw,persistent", "/d,raw,xvda,rw,no-persistent",
+                             "/d,raw,xvda,rw,persistent,backend=driver", "/d,qcow2,xvda,rw,no-persistent"})
+        EXPECT_EQ(disk(to_string(disk(spec))), disk(spec)) << spec;
+}
+
+TEST(Disk, PersistentIsSaidOnce) {
+    using testing::StartsWith;
+    EXPECT_THAT(complaint(disk, "/d,raw,xvda,rw,persistent,no-persistent"),
+                StartsWith("26: disk: 'no-persistent' comes after 'persistent'; give one of them"));
+    EXPECT_THAT(complaint(disk, "/d,raw,xvda,rw,no-persistent, persistent"),
+                StartsWith("30: disk: 'persistent' comes after 'no-persistent'; give one of them"));
+    EXPECT_THAT(complaint(disk, "/d,raw,xvda,rw,persistent,persistent"),
+                StartsWith("26: disk: 'persistent' is given twice; give it once"));
+    EXPECT_THAT(complaint(disk, "/d,raw,xvda,rw,persistent=1"),
+                StartsWith("15: disk: 'persistent' takes no value; write persistent or no-persistent"));
+    EXPECT_THAT(complaint(disk, "/d,raw,xvda,rw,no-persistent=0"), testing::HasSubstr("takes no value"));
+    EXPECT_THAT(complaint(disk, "/d,raw,xvda,rw,Persistent"), testing::HasSubstr("one parameter too many"));
+}
+
+TEST(Disk, PersistentIsWithoutEffectOnTheKernelsBackend) {
+    for (const char* spec : {"/d,raw,xvda,rw,persistent,backendtype=linux", "/d,raw,xvda,rw,backendtype=phy,persistent",
+                             "/d,raw,xvda,rw,no-persistent,backendtype=linux"}) {
+        std::vector<std::string> warnings;
+        parse_disk(spec, warnings);
+        ASSERT_EQ(warnings.size(), 1u) << spec;
+        EXPECT_THAT(warnings[0],
+                    testing::HasSubstr("persistent' has no effect on dom0's kernel, whose xen-blkback has"));
+    }
+    for (const char* spec : {"/d,raw,xvda,rw,backendtype=linux", "/d,raw,xvda,rw,backendtype=domus,persistent",
+                             "/d,raw,xvda,rw,no-persistent,backend=driver"}) {
+        std::vector<std::string> warnings;
+        parse_disk(spec, warnings);
+        EXPECT_THAT(warnings, testing::IsEmpty()) << spec;
+    }
+}
+
 TEST(Disk, ComplaintsNameTheOffsetAndTheRemedy) {
     using testing::StartsWith;
     EXPECT_THAT(complaint(disk, ",raw,xvda,w"), StartsWith("0: disk: the target is missing; name a block device"));

@@ -7,6 +7,7 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <optional>
 
 namespace domus::proto {
 namespace {
@@ -84,6 +85,20 @@ TEST(Convert, DisksGoThroughTheStringsParser) {
     EXPECT_THAT(with([](auto& d) { d.set_backendtype("qdisk"); }), HasSubstr("is not there"));
     EXPECT_THAT(with([](auto& d) { d.set_backendtype("phy,cdrom"); }), HasSubstr("cannot be part of a disk"));
     EXPECT_THAT(with([](auto& d) { d.set_cdrom(true); }), HasSubstr("a cdrom cannot be written"));
+}
+
+TEST(Convert, PersistentGrantsMayBeLeftUnsaid) {
+    for (const std::optional<bool> said : {std::optional<bool>(), std::optional(true), std::optional(false)}) {
+        model::Disk plain = to_model(disk());
+        plain.persistent = said;
+        const Disk sent = to_proto(plain);
+        EXPECT_EQ(sent.has_persistent(), said.has_value());
+        Disk received;
+        ASSERT_TRUE(received.ParseFromString(sent.SerializeAsString()));
+        EXPECT_EQ(to_model(received), plain);
+        received.set_backendtype("linux");
+        EXPECT_EQ(to_model(received).persistent, said) << "kept, for a backend that may be another one some day";
+    }
 }
 
 TEST(Convert, CardsGoThroughTheStringsParser) {
