@@ -44,7 +44,9 @@ public:
             spdlog::debug("{}", absent.what());
         }
         executor_ = start.executor;
-        persistence_.room = *room_ != 0 ? room_ : nullptr;
+        if (*room_ == 0) {
+            room_.reset();
+        }
         opener_ = std::make_shared<block::RemoteOpener>(executor_, block::start_opener(start.store), [] {
             spdlog::critical("the process that opens media is gone");
             std::_Exit(1); // who started this one starts both anew
@@ -63,7 +65,7 @@ public:
             std::make_unique<block::NbdStorages>(executor_, block::NbdStorages::Times(), opener_));
     }
     std::unique_ptr<backend::Driver> make_driver(backend::Device& device, const Files& files) override {
-        return std::make_unique<block::Disk>(device, *storages_, journal(files), files.figures, persistence_);
+        return std::make_unique<block::Disk>(device, *storages_, journal(files), files.figures, room_);
     }
     void removed(const Files& files) override { ::unlink(journal(files).c_str()); }
 
@@ -73,7 +75,6 @@ private:
     std::string journals_ = "/run/domus/block";
     bool threads_ = false;
     block::PersistentGrants::Room room_ = std::make_shared<std::size_t>(16384);
-    block::Persistence persistence_;
     boost::asio::any_io_executor executor_;
     std::shared_ptr<block::Opener> opener_;
     std::unique_ptr<block::Storages> storages_;

@@ -15,9 +15,9 @@ bool may_write(const std::optional<std::string>& mode) {
 }
 
 Disk::Disk(backend::Device& device, Storages& storages, std::string journal, const std::string& figures,
-           Persistence persistence)
-    : device_(device), storages_(storages), journal_(std::move(journal)), persistence_(std::move(persistence)),
-      stats_(figures), unfollowed_(device.executor()) {}
+           PersistentGrants::Room room)
+    : device_(device), storages_(storages), journal_(std::move(journal)), room_(std::move(room)), stats_(figures),
+      unfollowed_(device.executor()) {}
 
 Disk::~Disk() {
     stop();
@@ -138,8 +138,11 @@ asio::awaitable<void> Disk::attach(bool resumed) {
 }
 
 asio::awaitable<bool> Disk::offers_persistent() {
-    const auto said = co_await device_.node("persistent-enable");
-    co_return persistence_.room && (said ? *said == "1" : persistence_.by_default);
+    const auto asked = co_await device_.node("persistent-enable");
+    if (!room_) {
+        co_return false;
+    }
+    co_return asked == "1";
 }
 
 /// None: data is copied. A frontend that was not offered it takes a page that stays mapped for a fault, so what counts
@@ -147,7 +150,7 @@ asio::awaitable<bool> Disk::offers_persistent() {
 asio::awaitable<PersistentGrants::Room> Disk::agree_on_persistent() {
     const auto ours = co_await device_.node("feature-persistent");
     const auto theirs = co_await device_.frontend_node("feature-persistent");
-    co_return ours == "1" && theirs == "1" ? persistence_.room : nullptr;
+    co_return ours == "1" && theirs == "1" ? room_ : nullptr;
 }
 
 std::string Disk::sectors() const {
@@ -227,6 +230,7 @@ Counts Disk::counts_of(unsigned number) {
             .read_bytes = count("read_bytes"),
             .written_bytes = count("written_bytes"),
             .batches = count("batches"),
+            .direct = count("direct"),
             .grants = stats_.level("grants"),
             .ring = backend::RingFigures(stats_, fmt::format("q{}.", number))};
 }

@@ -21,20 +21,15 @@ inline constexpr const char* device_type = "domus-vbd";
 /// Pages of a ring: 2 to the power of this.
 inline constexpr unsigned most_ring_order = 2;
 
-/// Whether pages that guests grant may stay mapped.
-struct Persistence {
-    PersistentGrants::Room room; ///< none: never
-    bool by_default = false;     ///< for disks of which the toolstack says nothing
-};
-
 /// What the toolstack's node "mode" says. Without one: no.
 bool may_write(const std::optional<std::string>& mode);
 
 class Disk final : public backend::Driver {
 public:
-    /// Figures are shown in the file `figures`, or nowhere when it is empty.
+    /// Figures are shown in the file `figures`, or nowhere when it is empty. `room`: for pages of guests that stay
+    /// mapped, if the toolstack asks for it; none: never.
     Disk(backend::Device& device, Storages& storages, std::string journal, const std::string& figures,
-         Persistence persistence = {});
+         PersistentGrants::Room room = {});
     ~Disk() override;
 
     asio::awaitable<backend::Nodes> offer() override;
@@ -59,7 +54,7 @@ private:
     backend::Device& device_;
     Storages& storages_;
     std::string journal_;
-    const Persistence persistence_;
+    const PersistentGrants::Room room_;
     backend::Stats stats_;
     bool cdrom_ = false, removable_ = false;
     std::shared_ptr<Storage> storage_;

@@ -15,8 +15,8 @@ struct Queue::Job final : Io {
     ~Job() override { std::free(buffer); }
     void done(int error) override {
         const auto kept = std::move(queue); // may be the last owner of the queue, and so of this
-        if (error == -EFAULT && direct) {
-            kept->start_indirectly(*this);
+        if (direct && (error == -EFAULT || error == -EINVAL)) {
+            kept->start_indirectly(*this, -error);
             return;
         }
         if (error != 0) {

@@ -218,6 +218,7 @@ void Queue::answer() {
 
 void Queue::count(const Job& job) {
     const Request& request = job.request;
+    counts_.direct.add(job.direct ? 1 : 0);
     if (job.status != BLKIF_RSP_OKAY) {
         counts_.errors.add();
     } else if (request.kind == Kind::Read) {

@@ -35,7 +35,7 @@ struct QueueNodes {
 };
 
 struct Counts {
-    backend::Stats::Value reads, writes, flushes, discards, errors, read_bytes, written_bytes, batches, grants;
+    backend::Stats::Value reads, writes, flushes, discards, errors, read_bytes, written_bytes, batches, direct, grants;
     backend::RingFigures ring;
 };
 
@@ -70,7 +70,7 @@ private:
     void collect_in(bool in_place);
     void run(Job& job);
     void start(Job& job, Kind kind);
-    void start_indirectly(Job& job);
+    void start_indirectly(Job& job, int refused);
     void go_on_with_barrier();
     void completed(Job& job);
     void finish();

@@ -2,6 +2,8 @@
 #include <algorithm>
 #include <cstring>
 
+#include <spdlog/spdlog.h>
+
 #include "backend-drivers/block/job.hpp"
 #include "hypervisor/client/error.hpp"
 
@@ -172,8 +174,12 @@ void Queue::copy_out_singly() {
 }
 
 /// The kernel does not let the medium work on the guest's pages: here and from now on their data is copied.
-void Queue::start_indirectly(Job& job) {
-    direct_ = job.direct = false;
+void Queue::start_indirectly(Job& job, int refused) {
+    if (std::exchange(direct_, false)) {
+        spdlog::info("domain {}: a disk's medium does not take the guest's pages themselves ({}): data is copied",
+                     domid_, std::strerror(refused));
+    }
+    job.direct = false;
     job.queue = shared_from_this();
     job.need(job.request.length);
     if (job.request.kind == Kind::Write) {

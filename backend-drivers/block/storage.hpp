@@ -42,8 +42,8 @@ public:
     virtual void start(Io& io) = 0;
     /// Sends what was begun, all at once.
     virtual void submit() = 0;
-    /// Whether an Io may work on a guest's pages themselves: on `parts`, or `data` in one. -EFAULT then says that the
-    /// kernel cannot reach them, and nothing was done.
+    /// Whether an Io may work on a guest's pages themselves: on `parts`, or `data` in one. -EFAULT and -EINVAL
+    /// then may say that the kernel or a file system does not take them: it is done again from other memory.
     virtual bool takes_parts() const { return false; }
     /// Where the bytes of a read or a write lie in this process' memory, if the medium is memory: they are then copied
     /// from and to the guest there, without start(). They stay there until the next submit() of a later batch at least;

@@ -10,6 +10,7 @@
 #include <gmock/gmock.h>
 
 #include "backend-drivers/block/disk.hpp"
+#include "tests/unit/backend-drivers/block/bytes.hpp"
 #include "tests/unit/backend-drivers/common/device_world.hpp"
 
 namespace domus::block::test {
@@ -22,26 +23,18 @@ struct Memory {
     Medium medium{1 << 20, false, true};
     std::vector<Io*> held;
     bool hold = false, in_place = false, takes_parts = false;
-    int error = 0;
+    int error = 0, error_once = 0; ///< of every operation, of the next one
     unsigned flushes = 0, discards = 0, opened = 0;
     Spec spec;
 
     void work(Io& io) {
-        const iovec whole{io.data, io.length};
-        const auto parts = io.parts.empty() ? std::span(&whole, 1) : io.parts;
-        auto at = io.offset;
-        for (const auto& part : parts) {
-            auto* there = static_cast<std::uint8_t*>(part.iov_base);
-            if (error == 0 && io.kind == Kind::Read) {
-                std::copy_n(&bytes.at(at), part.iov_len, there);
-            } else if (error == 0 && io.kind == Kind::Write) {
-                std::copy_n(there, part.iov_len, &bytes.at(at));
-            }
-            at += part.iov_len;
+        const int failed = error_once != 0 ? std::exchange(error_once, 0) : error;
+        if (failed == 0) {
+            transfer(io, bytes);
         }
         flushes += io.kind == Kind::Flush;
         discards += io.kind == Kind::Discard;
-        io.done(-(error == EFAULT ? std::exchange(error, 0) : error)); // that one happens once
+        io.done(-failed);
     }
     void release(std::size_t which) {
         Io* io = held.at(which);
@@ -99,7 +92,7 @@ static_assert(sizeof(Shared) <= page_size);
 struct DiskTest : backend::test::DeviceWorld {
     static constexpr std::uint32_t ring_page = 1, data = 16, list_page = 900; // grant references
     MemoryStorages storages;
-    Persistence persistence;
+    PersistentGrants::Room room;
     std::string journal = testing::TempDir() + "domus-journal-" + std::to_string(::getpid());
 
     DiskTest() {
@@ -114,7 +107,7 @@ struct DiskTest : backend::test::DeviceWorld {
 
     Memory& medium() { return storages.memory; }
     std::unique_ptr<backend::Driver> make(backend::Device& made) override {
-        return std::make_unique<Disk>(made, storages, journal, "", persistence);
+        return std::make_unique<Disk>(made, storages, journal, "", room);
     }
     /// What the medium has begun, it ends.
     void let_end() override {

@@ -6,13 +6,14 @@ namespace {
 
 struct PersistentTest : DiskTest {
     PersistentTest() {
-        persistence = {std::make_shared<std::size_t>(2000), true};
+        room = std::make_shared<std::size_t>(2000);
+        store.write(id.path() + "/persistent-enable", "1");
         medium().takes_parts = true;
     }
     ~PersistentTest() override {
         kill();
         EXPECT_EQ(grants->mapped, 0u);
-        EXPECT_EQ(*persistence.room, 2000u) << "all that was taken is given back";
+        EXPECT_EQ(*room, 2000u) << "all that was taken is given back";
     }
     void up(const char* wanted = "1") {
         offer();
@@ -43,18 +44,19 @@ TEST_F(PersistentTest, TheToolstackDecidesForADisk) {
     EXPECT_EQ(kept(), 0u) << "a frontend that was not offered it takes a mapped page for a fault";
 }
 
-TEST_F(PersistentTest, WithoutADefaultItIsTheToolstacksWord) {
-    persistence.by_default = false;
+TEST_F(PersistentTest, WithoutTheToolstacksWordItIsNotOffered) {
+    store.remove(id.path() + "/persistent-enable");
     up();
     EXPECT_EQ(store.read(id.path() + "/feature-persistent"), "0");
-    kill();
-    store.write(id.path() + "/persistent-enable", "1");
-    frontend(State::Closed);
-    start();
-    EXPECT_TRUE(becomes(State::Closed));
-    frontend(State::Initialising);
-    EXPECT_TRUE(becomes(State::InitWait)) << error();
-    EXPECT_EQ(store.read(id.path() + "/feature-persistent"), "1");
+    EXPECT_EQ(write(0, data), BLKIF_RSP_OKAY);
+    EXPECT_EQ(kept(), 0u);
+}
+
+TEST_F(PersistentTest, ADaemonThatMapsNothingDoesNotOfferIt) { // --persistent-grants=0
+    const auto given = std::exchange(room, nullptr);
+    up();
+    EXPECT_EQ(store.read(id.path() + "/feature-persistent"), "0");
+    room = given;
 }
 
 TEST_F(PersistentTest, PagesStayMappedAndNothingIsCopied) {
@@ -78,8 +80,8 @@ TEST_F(PersistentTest, PagesStayMappedAndNothingIsCopied) {
 
 TEST_F(PersistentTest, PartsOfPagesGoWhereTheyBelong) {
     up();
-    for (const bool direct : {true, false}) {
-        medium().error = direct ? 0 : EFAULT; // once: the kernel cannot reach such pages
+    for (const int refused : {0, EFAULT}) {
+        medium().error_once = refused;
         fill(data, 1);
         fill(data + 1, 2);
         auto two = request(BLKIF_OP_WRITE, 16, data, 1);
@@ -102,6 +104,70 @@ TEST_F(PersistentTest, PartsOfPagesGoWhereTheyBelong) {
     }
     EXPECT_EQ(grants->copies, 0u) << "copied by this process, not by the hypervisor";
     EXPECT_EQ(kept(), 2u);
+}
+
+// The kernel or a file system takes no such pages, maybe only some of them: nothing is lost, all that was under way is
+// done again by copies, and what comes later at once.
+TEST_F(PersistentTest, WhatTheMediumRefusesToDoInPlaceIsCopied) {
+    for (const int refused : {EFAULT, EINVAL}) {
+        up();
+        medium().hold = true;
+        for (std::uint32_t i = 0; i < 3; ++i) {
+            fill(data + i, static_cast<std::uint8_t>(refused + i));
+            push(request(BLKIF_OP_WRITE, i * 8, data + i, i));
+        }
+        notify();
+        ASSERT_EQ(medium().held.size(), 3u);
+        for (int i = 0; i < 2; ++i) {
+            medium().error_once = refused;
+            medium().release(0);
+        }
+        ASSERT_EQ(medium().held.size(), 3u) << "two wait to be done again";
+        EXPECT_FALSE(medium().held[1]->data == grants->page(data) || medium().held[2]->data == grants->page(data + 1));
+        medium().hold = false;
+        let_end();
+        settle();
+        for (std::uint32_t i = 0; i < 3; ++i) {
+            EXPECT_EQ(response(i).status, BLKIF_RSP_OKAY) << i;
+            EXPECT_EQ(medium().bytes[i * 4096 + 4095], static_cast<std::uint8_t>(refused + i)) << i;
+        }
+        medium().error_once = refused;
+        EXPECT_EQ(write(0, data), BLKIF_RSP_ERROR) << "of a copy it is the medium's own error";
+        EXPECT_EQ(ask(request(BLKIF_OP_WRITE_BARRIER, 8, data, 9)), BLKIF_RSP_OKAY);
+        EXPECT_EQ(read(8, data + 5), BLKIF_RSP_OKAY);
+        EXPECT_EQ(grants->page(data + 5)[17], static_cast<std::uint8_t>(refused));
+        EXPECT_EQ(grants->copies, 0u) << "by this process, not by the hypervisor";
+        frontend(State::Closed);
+        ASSERT_TRUE(becomes(State::Closed));
+        std::memset(grants->page(ring_page), 0, page_size);
+        frontend(State::Initialising);
+        ASSERT_TRUE(becomes(State::InitWait));
+        kill();
+    }
+}
+
+// In each step of a barrier's three.
+TEST_F(PersistentTest, ABarriersWriteIsCopiedToo) {
+    up();
+    fill(data, 7);
+    medium().hold = true;
+    push(request(BLKIF_OP_WRITE_BARRIER, 0, data, 1));
+    notify();
+    ASSERT_EQ(medium().held.size(), 1u);
+    medium().release(0); // the flush before
+    settle();
+    medium().error_once = EFAULT;
+    medium().release(0);
+    ASSERT_EQ(medium().held.size(), 1u);
+    EXPECT_EQ(ring().rsp_prod, 0u);
+    medium().release(0);
+    settle();
+    ASSERT_EQ(medium().held.size(), 1u) << "the flush behind it";
+    medium().release(0);
+    settle();
+    EXPECT_EQ(response(0).status, BLKIF_RSP_OKAY);
+    EXPECT_EQ(medium().bytes[4095], 7);
+    EXPECT_EQ(medium().flushes, 2u);
 }
 
 TEST_F(PersistentTest, AMediumThatWantsItsDataTogetherGetsItSo) { // an NBD server
@@ -187,8 +253,8 @@ TEST_F(PersistentTest, WhoGrantsNothingIsMappedNoMore) {
 }
 
 TEST_F(PersistentTest, TheOneUsedLongestAgoGoesFirst) {
-    *persistence.room = 2000;
-    PersistentGrants few(grants, 3, 4, persistence.room, backend::Stats::Value());
+    *room = 2000;
+    PersistentGrants few(grants, 3, 4, room, backend::Stats::Value());
     const auto use = [&](std::uint32_t reference) {
         if (!few.hold(reference)) {
             std::vector<std::uint32_t> missing{reference, reference};
@@ -215,7 +281,7 @@ TEST_F(PersistentTest, TheOneUsedLongestAgoGoesFirst) {
 
 // So many references as it likes: what is mapped stays bounded, and soon nothing is mapped any more.
 TEST_F(PersistentTest, WhoNeverUsesAPageTwiceIsCopied) {
-    PersistentGrants few(grants, 3, 16, persistence.room, backend::Stats::Value());
+    PersistentGrants few(grants, 3, 16, room, backend::Stats::Value());
     unsigned held = 0;
     for (std::uint32_t i = 1; i < 1000; ++i) {
         std::vector<std::uint32_t> missing{i};
@@ -229,7 +295,7 @@ TEST_F(PersistentTest, WhoNeverUsesAPageTwiceIsCopied) {
 }
 
 TEST_F(PersistentTest, ARingHasABoundAndTheProcessToo) {
-    *persistence.room = 10;
+    *room = 10;
     up();
     for (std::uint32_t i = 0; i < 20; ++i) {
         fill(data + i, static_cast<std::uint8_t>(i));
@@ -237,7 +303,7 @@ TEST_F(PersistentTest, ARingHasABoundAndTheProcessToo) {
         EXPECT_EQ(medium().bytes[i * 4096], i);
     }
     EXPECT_EQ(kept(), 10u) << "others are copied";
-    *persistence.room = 1990;
+    *room = 1990;
 }
 
 TEST_F(PersistentTest, PagesUnderWayStayMappedUntilTheMediumHasEnded) {
