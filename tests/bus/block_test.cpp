@@ -1,138 +1,27 @@
-// domus-blockd's device (backend-drivers/block) and guestkit's disk against each other; memory is the medium.
-#include "backend-drivers/block/disk.hpp"
-#include "frontend-drivers/guestkit/drivers/block.hpp"
-#include "tests/bus/bus.hpp"
+// domus-blockd's device (backend-drivers/block) and guestkit's disk against each other, with grants that are copied and
+// with such that stay mapped; what is of the latter alone: persistent_test.cpp.
+#include "tests/bus/disk_world.hpp"
 
-#include <gmock/gmock.h>
-#include <gtest/gtest.h>
-#include <unistd.h>
+#include <cstdlib>
 
 namespace domus::bus {
 namespace {
 
-using guest::Disk;
-using guest::DiskLimits;
-using guest::Task;
 using testing::HasSubstr;
 
-constexpr std::size_t medium_bytes = 4 << 20;
-
-struct Medium final : block::Storages {
-    std::vector<u8> bytes = std::vector<u8>(medium_bytes);
-    int error = 0;
-    unsigned flushes = 0, opened = 0, largest = 0;
-    bool read_only = false;
-    asio::awaitable<std::unique_ptr<block::Storage>> open(block::Spec) override;
-};
-
-struct MediumStorage final : block::Storage {
-    explicit MediumStorage(Medium& given) : medium_(given) {}
-    block::Medium medium() const override { return {medium_bytes, medium_.read_only, true}; }
-    void measure() override {}
-    std::uint32_t physical_sector() const override { return 512; }
-    std::uint32_t discard_granularity() const override { return 4096; }
-    void start(block::Io& io) override {
-        if (medium_.error == 0 && io.kind == block::Kind::Read)
-            std::copy_n(&medium_.bytes.at(io.offset), io.length, io.data);
-        else if (medium_.error == 0 && io.kind == block::Kind::Write)
-            std::copy_n(io.data, io.length, &medium_.bytes.at(io.offset));
-        medium_.flushes += io.kind == block::Kind::Flush;
-        medium_.largest = std::max(medium_.largest, static_cast<unsigned>(io.length));
-        io.done(-medium_.error);
-    }
-    void submit() override {}
-
-private:
-    Medium& medium_;
-};
-
-asio::awaitable<std::unique_ptr<block::Storage>> Medium::open(block::Spec) {
-    ++opened;
-    co_return std::make_unique<MediumStorage>(*this);
+std::string name_of(const testing::TestParamInfo<Grants>& with) {
+    return with.param == Grants::Persistent ? "Persistent" : "Copied";
 }
+const auto both_ways = testing::Values(Grants::Copied, Grants::Persistent);
 
-// A guest with a disk, and so many tasks that write a region of their own, each byte known, and read it back.
-struct DiskOnTheBus {
-    Medium medium; // outlives the bus: its backend works on it
-    std::string journal = testing::TempDir() + "domus-bus-journal-" + std::to_string(::getpid());
-    Bus bus;
-    Guest* guest = &bus.boot();
-    backend::DeviceId id = bus.plug(*guest, "vbd", block::device_type, 51712, {{"params", "/medium"}, {"mode", "w"}});
-    backend::Device* device = nullptr;
-    std::optional<Disk> disk;
-    std::string stage = "none";
-    Err error{}, closed{};
-    unsigned working = 0, rounds = 0, wrong = 0, failed = 0;
-    bool stop = false;
-
-    DiskOnTheBus() {
-        std::filesystem::remove(journal);
-        serve();
-    }
-    ~DiskOnTheBus() { std::filesystem::remove(journal); }
-
-    void serve() {
-        device =
-            &bus.serve(id, [this](auto& made) { return std::make_unique<block::Disk>(made, medium, journal, ""); });
-    }
-    Task<void> connect(DiskLimits limits) {
-        disk.emplace(guest->kit(), 51712, limits);
-        const auto connected = co_await disk->connect();
-        error = connected.error();
-        stage = connected ? "connected" : "refused";
-    }
-    bool up(DiskLimits limits = {}) {
-        guest->start(connect(limits));
-        bus.settle(); // the backend has seen that the guest is Connected, too
-        return stage == "connected";
-    }
-    Task<Result<void>> round(u8* memory, std::size_t pages, u64 sector, u8 seed) {
-        const std::size_t bytes = pages * page_size;
-        for (std::size_t i = 0; i < bytes; ++i)
-            memory[i] = static_cast<u8>(i * 7 + i / 512 + seed);
-        CO_CHECK(co_await disk->write(sector, std::span(memory, bytes)));
-        CO_CHECK(co_await disk->flush());
-        std::memset(memory, 0, bytes);
-        CO_CHECK(co_await disk->read(sector, std::span(memory, bytes)));
-        for (std::size_t i = 0; i < bytes; ++i)
-            wrong += memory[i] != static_cast<u8>(i * 7 + i / 512 + seed);
-        co_return Result<void>();
-    }
-    // `pages`: of each request, a power of two.
-    Task<void> work(unsigned number, u32 pages, unsigned times) {
-        ++working;
-        u8* memory = guest->take_pages(pages).value();
-        for (unsigned i = 0; i < times && !stop; ++i) {
-            const auto done =
-                co_await round(memory, pages, static_cast<u64>(number) * pages * 8, static_cast<u8>(number + i));
-            failed += !done;
-            ++rounds;
-        }
-        for (u32 i = 0; i < pages; ++i)
-            guest->give_page(memory + i * page_size);
-        --working;
-    }
-    Task<void> close() {
-        const auto result = co_await disk->close();
-        closed = result.error();
-        stage = "closed";
-    }
-    bool ends() {
-        return bus.until([&] { return working == 0; });
-    }
-    void goes() {
-        guest->start(close());
-        ASSERT_TRUE(bus.until([&] { return stage == "closed"; }));
-        EXPECT_EQ(closed, Err{});
-        EXPECT_EQ(guest->kit().grants.lent(), 0u);
-        EXPECT_EQ(bus.grants().mapped(), 0u);
-    }
+struct DiskTest : testing::TestWithParam<Grants>, DiskOnTheBus {
+    DiskTest() : DiskOnTheBus(GetParam()) {}
 };
+INSTANTIATE_TEST_SUITE_P(Grants, DiskTest, both_ways, name_of);
 
-struct DiskTest : testing::Test, DiskOnTheBus {};
-
-TEST_F(DiskTest, EveryQueueCarriesLargeRequests) {
+TEST_P(DiskTest, EveryQueueCarriesLargeRequests) {
     ASSERT_TRUE(up());
+    EXPECT_EQ(disk->persistent(), persistent());
     EXPECT_EQ(disk->queues(), 4u);
     EXPECT_EQ(disk->requests(), 4 * 128u); // rings of four pages
     EXPECT_EQ(disk->segments(), block::most_segments);
@@ -142,12 +31,14 @@ TEST_F(DiskTest, EveryQueueCarriesLargeRequests) {
     EXPECT_EQ(failed, 0u);
     EXPECT_EQ(wrong, 0u);
     EXPECT_EQ(medium.flushes, 32u);
-    EXPECT_EQ(medium.largest, 64 * page_size) << "indirect descriptors carry a request whole";
+    // Indirect descriptors carry a request whole, or as much of it as a queue keeps pages, one of which is the list.
+    EXPECT_EQ(medium.largest, (persistent() ? guest::DiskLimits().kept - 1 : 64) * page_size);
+    EXPECT_EQ(medium.in_place != 0, persistent());
     EXPECT_EQ(disk->reconnects(), 0u);
     goes();
 }
 
-TEST_F(DiskTest, OneRingOfOnePageWithoutIndirectDescriptorsDoes) {
+TEST_P(DiskTest, OneRingOfOnePageWithoutIndirectDescriptorsDoes) {
     ASSERT_TRUE(up({1, 0, 0}));
     EXPECT_EQ(disk->requests(), 32u);
     for (unsigned i = 0; i < 4; ++i)
@@ -159,7 +50,7 @@ TEST_F(DiskTest, OneRingOfOnePageWithoutIndirectDescriptorsDoes) {
     goes();
 }
 
-TEST_F(DiskTest, MoreRequestsThanTheRingHoldsWait) {
+TEST_P(DiskTest, MoreRequestsThanTheRingHoldsWait) {
     ASSERT_TRUE(up({1, 0, 0}));
     for (unsigned i = 0; i < 100; ++i)
         guest->start(work(i, 1, 3));
@@ -168,17 +59,19 @@ TEST_F(DiskTest, MoreRequestsThanTheRingHoldsWait) {
     goes();
 }
 
-TEST_F(DiskTest, AnErrorOfTheMediumIsThatRequestsAlone) {
+TEST_P(DiskTest, AnErrorOfTheMediumIsThatRequestsAlone) {
     ASSERT_TRUE(up());
     medium.error = EIO;
     guest->start(work(0, 4, 1));
     ASSERT_TRUE(ends());
     EXPECT_EQ(failed, 1u);
     medium.error = 0;
+    bus.faults.refuse_maps = 1; // of pages that were to stay mapped
     bus.faults.refuse_copies = 1;
     guest->start(work(0, 4, 1));
     ASSERT_TRUE(ends());
     EXPECT_EQ(failed, 2u);
+    bus.faults = {};
     guest->start(work(0, 4, 1));
     ASSERT_TRUE(ends());
     EXPECT_EQ(failed, 2u);
@@ -187,7 +80,7 @@ TEST_F(DiskTest, AnErrorOfTheMediumIsThatRequestsAlone) {
 }
 
 // The backend gives up in the middle of everything: what was under way is sent to the next one.
-TEST_F(DiskTest, ABackendThatFailsIsConnectedToAnew) {
+TEST_P(DiskTest, ABackendThatFailsIsConnectedToAnew) {
     ASSERT_TRUE(up());
     for (unsigned i = 0; i < 6; ++i)
         guest->start(work(i, 16, 20));
@@ -201,7 +94,7 @@ TEST_F(DiskTest, ABackendThatFailsIsConnectedToAnew) {
     goes();
 }
 
-TEST_F(DiskTest, ABackendThatWasKilledGoesOnWithTheOldRings) {
+TEST_P(DiskTest, ABackendThatWasKilledGoesOnWithTheOldRings) {
     ASSERT_TRUE(up());
     for (unsigned i = 0; i < 6; ++i)
         guest->start(work(i, 16, 20));
@@ -219,7 +112,7 @@ TEST_F(DiskTest, ABackendThatWasKilledGoesOnWithTheOldRings) {
     goes();
 }
 
-TEST_F(DiskTest, MapsThatFailAreTriedAgain) {
+TEST_P(DiskTest, MapsThatFailAreTriedAgain) {
     ASSERT_TRUE(up());
     guest->start(work(0, 16, 50));
     ASSERT_TRUE(bus.until([&] { return rounds == 3; }));
@@ -231,7 +124,7 @@ TEST_F(DiskTest, MapsThatFailAreTriedAgain) {
     goes();
 }
 
-TEST_F(DiskTest, ABackendThatNeverTakesUsEndsRequests) {
+TEST_P(DiskTest, ABackendThatNeverTakesUsEndsRequests) {
     ASSERT_TRUE(up());
     guest->start(work(0, 16, 50));
     ASSERT_TRUE(bus.until([&] { return rounds == 3; }));
@@ -245,7 +138,7 @@ TEST_F(DiskTest, ABackendThatNeverTakesUsEndsRequests) {
     EXPECT_EQ(guest->kit().grants.lent(), 0u);
 }
 
-TEST_F(DiskTest, AnUnplugEndsRequests) {
+TEST_P(DiskTest, AnUnplugEndsRequests) {
     ASSERT_TRUE(up());
     guest->start(work(0, 16, 1000));
     ASSERT_TRUE(bus.until([&] { return rounds == 3; }));
@@ -258,7 +151,7 @@ TEST_F(DiskTest, AnUnplugEndsRequests) {
 }
 
 // A backend that answers what nobody asked, or claims to have answered more than there was.
-TEST_F(DiskTest, ABackendThatLiesIsNotBelieved) {
+TEST_P(DiskTest, ABackendThatLiesIsNotBelieved) {
     ASSERT_TRUE(up({1, 0, 0}));
     const auto reference = static_cast<u32>(std::stoul(*bus.read("/local/domain/1/device/vbd/51712/ring-ref")));
     auto* ring = static_cast<u32*>(bus.grants().map(1, std::span(&reference, 1), true));
@@ -271,17 +164,18 @@ TEST_F(DiskTest, ABackendThatLiesIsNotBelieved) {
     EXPECT_THAT(guest->said, HasSubstr("broke the protocol"));
 }
 
-// With DOMUS_LONG=1 (`make test-long`) a thousand times.
-TEST(DiskAlone, ManyReconnects) {
-    const unsigned many = std::getenv("DOMUS_LONG") ? 1000 : 100;
-    const auto all = [](unsigned times) {
-        DiskOnTheBus world;
+struct DiskAlone : testing::TestWithParam<Grants> {
+    // The trace of so many reconnects under load.
+    static std::vector<std::string> reconnect(unsigned times) {
+        DiskOnTheBus world(GetParam());
         EXPECT_TRUE(world.up({1, 0, 32}));
         for (unsigned i = 0; i < 3; ++i)
             world.guest->start(world.work(i, 1, 1000000));
         for (unsigned i = 1; i <= times; ++i) {
             const auto before = world.rounds;
             EXPECT_TRUE(world.bus.until([&] { return world.rounds > before; }));
+            EXPECT_EQ(world.disk->persistent(), world.persistent());
+            EXPECT_EQ(*world.room < room_in_all, world.persistent()) << "pages stay mapped";
             for (unsigned steps = i % 17; steps > 0; --steps)
                 world.bus.step();
             world.bus.faults.refuse_maps = i % 10 == 0 ? 2 : 0;
@@ -292,7 +186,7 @@ TEST(DiskAlone, ManyReconnects) {
             }
             world.device->fail("once more");
             EXPECT_TRUE(world.bus.until([&] { return world.disk->reconnects() == i; })) << i;
-            if (testing::Test::HasFailure())
+            if (HasFailure())
                 break;
         }
         world.stop = true;
@@ -300,15 +194,20 @@ TEST(DiskAlone, ManyReconnects) {
         EXPECT_EQ(world.failed + world.wrong, 0u);
         world.goes();
         return world.bus.trace();
-    };
-    all(many);
-    const auto first = all(5);
-    EXPECT_EQ(all(5), first) << "each run is the same";
+    }
+};
+INSTANTIATE_TEST_SUITE_P(Grants, DiskAlone, both_ways, name_of);
+
+// With DOMUS_LONG=1 (`make test-long`) a thousand times.
+TEST_P(DiskAlone, ManyReconnects) {
+    reconnect(std::getenv("DOMUS_LONG") ? 1000 : 100);
+    const auto first = reconnect(5);
+    EXPECT_EQ(reconnect(5), first) << "each run is the same";
 }
 
-TEST(DiskAlone, TheGuestDiesAtEveryStep) {
+TEST_P(DiskAlone, TheGuestDiesAtEveryStep) {
     for (unsigned deadline = 0;; deadline += 7) {
-        DiskOnTheBus world;
+        DiskOnTheBus world(GetParam());
         world.guest->start(world.connect({2, 1, 32}));
         unsigned step = 0;
         for (; step < deadline && world.stage == "none"; ++step)
@@ -328,47 +227,6 @@ TEST(DiskAlone, TheGuestDiesAtEveryStep) {
         if (done)
             break;
     } // ~Bus: no memory was lost
-}
-
-// Over the hypervisor's own grants: what stays mapped cannot be taken back, what a guest revokes by force stays its
-// own, a batch that fails leaves nothing, and a guest that dies gets its pages back when they are let go (~Bus counts
-// them).
-TEST(PersistentGrants, WhatIsMappedIsTheGuestsAndComesBack) {
-    Bus bus;
-    Guest& guest = bus.boot();
-    const auto room = std::make_shared<std::size_t>(100);
-    auto& table = guest.kit().grants;
-    u8* page = guest.take_pages().value();
-    const u32 writable = table.lend(0, page).value();
-    u8* other = guest.take_pages().value();
-    const u32 read_only = table.lend(0, other, guest::Lend::ReadOnly).value();
-    {
-        block::PersistentGrants kept(bus.access().grants, guest.domid, 8, room, backend::Stats::Value());
-        std::vector<std::uint32_t> missing{writable, read_only};
-        kept.keep(missing);
-        EXPECT_EQ(bus.grants().mapped(), 0u) << "the second one fails: all or none";
-        missing = {writable};
-        kept.keep(missing);
-        ASSERT_TRUE(kept.hold(writable));
-        EXPECT_EQ(bus.grants().mapped(), 1u);
-        EXPECT_EQ(table.take_back(writable).error(), Err::Busy);
-        auto& entry = guest.grant_table()[writable]; // as a guest that does not ask
-        entry.frame = static_cast<u32>(guest.frame_of(other).n);
-        std::memset(kept.hold(writable).page(), 0x5a, page_size);
-        EXPECT_EQ(page[7], 0x5a) << "what it meant when it was mapped";
-        EXPECT_EQ(other[7], 0);
-        entry.frame = static_cast<u32>(guest.frame_of(page).n);
-        kept.clear();
-        EXPECT_TRUE(table.take_back(writable));
-        missing = {table.lend(0, page).value()};
-        kept.keep(missing);
-        EXPECT_EQ(bus.grants().mapped(), 1u);
-        bus.kill(guest);
-        bus.settle();
-        EXPECT_TRUE(kept.hold(missing[0])) << "a dead guest's page stays until it is let go";
-    }
-    EXPECT_EQ(bus.grants().mapped(), 0u);
-    EXPECT_EQ(*room, 100u);
 }
 
 } // namespace

@@ -13,7 +13,7 @@ constexpr u32 most_refusals = 10; // of backends that come and do not take us, o
 Disk::Disk(Kit& kit, u32 id, DiskLimits limits)
     : front_(kit, "vbd", id),
       kit_(kit), limits_{std::min(limits.queues, block_most_queues), std::min(limits.ring_order, block_most_ring_order),
-                         std::min(limits.segments, block_most_segments)},
+                         std::min(limits.segments, block_most_segments), std::min(limits.kept, KeptPages::most)},
       queues_{BlockQueue(kit), BlockQueue(kit), BlockQueue(kit), BlockQueue(kit)}, idle_(kit.platform.tasks) {}
 
 Task<Result<void>> Disk::connect() {
@@ -57,6 +57,7 @@ Task<Result<void>> Disk::publish() {
     CO_CHECK(co_await front_.write("protocol", std::string_view("x86_64-abi")));
     // The nodes stand from one connection to the next: what this one does without says so.
     CO_CHECK(co_await front_.write("multi-queue-num-queues", queue_count_));
+    CO_CHECK(co_await front_.write("feature-persistent", static_cast<u64>(persistent_)));
     if (ring_pages_ > 1)
         CO_CHECK(co_await front_.write("ring-page-order", static_cast<u64>(std::countr_zero(ring_pages_))));
     else
@@ -64,6 +65,21 @@ Task<Result<void>> Disk::publish() {
     for (u32 i = 0; i < queue_count_; ++i)
         CO_CHECK(co_await publish_queue(i));
     co_return Result<void>();
+}
+
+// A guest that is short of pages or grants does without.
+void Disk::keep_pages() {
+    persistent_ = limits_.kept != 0;
+    for (u32 i = 0; i < queue_count_ && persistent_; ++i)
+        persistent_ = bool(queues_[i].keep(limits_.kept));
+    if (!persistent_)
+        keep_none();
+}
+
+void Disk::keep_none() {
+    persistent_ = false;
+    for (auto& queue : queues_)
+        queue.keep_none();
 }
 
 // From whatever the two sides say of each other to a connection on which requests may be sent.
@@ -78,8 +94,12 @@ Task<Result<void>> Disk::establish() {
         static_cast<u32>(std::max<u64>(std::min<u64>(segments, limits_.segments), BLKIF_MAX_SEGMENTS_PER_REQUEST));
     for (queue_count_ = 0; queue_count_ < count;)
         CO_CHECK(queues_[queue_count_++].open(front_.backend(), ring_pages_));
+    keep_pages();
     CO_CHECK(co_await publish());
     CO_CHECK(co_await front_.finish());
+    const u64 persistent = co_await front_.backend_number("feature-persistent", 0); // blkback says it only now
+    if (persistent != 1)
+        keep_none();
     CO_LET(sectors, co_await front_.backend_number("sectors"));
     sectors_ = sectors;
     sector_size_ = static_cast<u32>(co_await front_.backend_number("sector-size", block_sector));
@@ -189,6 +209,8 @@ bool Disk::take(BlockQueue& queue) {
         auto& request = static_cast<BlockRequest&>(*at);
         if (at == &sent_ || request.queue != &queue)
             return false;
+        if (answer->status == BLKIF_RSP_OKAY)
+            queue.collect(request);
         queue.release(request);
         if (answer->status != BLKIF_RSP_OKAY) {
             request.end(answer->status == BLKIF_RSP_EOPNOTSUPP ? Err::OpNotSupp : Err::Io);

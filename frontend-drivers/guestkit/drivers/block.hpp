@@ -13,9 +13,10 @@
 
 namespace domus::guest {
 
-// At most so much is asked for. Pages: a ring's, 2 to the power of ring_order.
+// At most so much is asked for. Pages: a ring's, 2 to the power of ring_order. kept: pages of each queue that stay
+// lent, where the backend keeps them mapped (persistent grants), which carry all its data then; 0: it is not asked to.
 struct DiskLimits {
-    u32 queues = 4, ring_order = 2, segments = 128;
+    u32 queues = 4, ring_order = 2, segments = 128, kept = 32;
 };
 
 class Disk {
@@ -34,6 +35,7 @@ public:
     u32 queues() const { return queue_count_; }
     u32 requests() const { return queue_count_ * queues_[0].size(); }
     u32 segments() const { return segments_; }
+    bool persistent() const { return persistent_; } // grants
     u32 reconnects() const { return reconnects_; }
 
     // Whole sectors to and from memory of the guest (a static object, pages of the platform), aligned to 512 bytes.
@@ -47,6 +49,8 @@ private:
     Task<Result<void>> request(u8 operation, u64 sector, const u8* memory, usize bytes);
     Task<Result<void>> establish();
     Task<Result<void>> publish();
+    void keep_pages();
+    void keep_none();
     Task<Result<void>> publish_queue(u32 number);
     Task<bool> reconnect();
     Task<void> look_after();
@@ -70,6 +74,7 @@ private:
     bool up_ = false;                                      // requests may be sent
     bool alive_ = false;                                   // look_after() runs: there is or will be a connection
     bool read_only_ = false, flushes_ = false;
+    bool persistent_ = false; // the queues' pages stay lent
 };
 
 } // namespace domus::guest

@@ -1,6 +1,7 @@
 // One queue of a disk: its ring, its port, and how a request is put there. Owner: Disk. No lock: one vcpu.
 #pragma once
 
+#include "frontend-drivers/guestkit/drivers/kept_pages.hpp"
 #include "frontend-drivers/guestkit/drivers/lent_pages.hpp"
 #include "frontend-drivers/guestkit/drivers/ring.hpp"
 
@@ -32,6 +33,7 @@ struct BlockRequest : Link {
     u32 references[BLKIF_MAX_SEGMENTS_PER_REQUEST] = {}; // of a direct message
     u8* descriptors = nullptr;                           // of an indirect one: a page, read-only for the backend
     u32 descriptors_reference = 0;
+    KeptPages::List kept, kept_descriptors; // in place of these, with persistent grants
 
     void end(Err how) {
         leave();
@@ -47,10 +49,16 @@ public:
 
     // A ring of so many pages, and a port, for this backend.
     Result<void> open(u16 backend, u32 ring_pages);
+    // Lends so many pages that stay lent; from then on they carry the data of all requests. What was lent before an
+    // error goes with keep_none().
+    Result<void> keep(u32 pages);
+    void keep_none() { (void)kept_.take_back(kit_); }
     void close();
 
     // Puts the request's next part, of at most so many segments, into the ring. NoSpace, NoMem: not now.
     Result<void> put(BlockRequest& request, u16 handle, u32 most_segments);
+    // The message was answered well: what was read goes where it belongs.
+    void collect(BlockRequest& request);
     // Takes back what a message had lent.
     void release(BlockRequest& request);
     void push();
@@ -65,11 +73,15 @@ public:
 private:
     Result<void> put_direct(BlockRequest& request, u16 handle);
     Result<void> put_indirect(BlockRequest& request, u16 handle, u32 most_segments);
-    Result<u32> lend_piece(BlockRequest& request, blkif_request_segment& segment);
+    Result<void> lend_pieces(BlockRequest& request, blkif_request_segment* segments, u32 most);
+    Result<void> lend_piece(BlockRequest& request, blkif_request_segment& segment);
+    Result<u32> lend(BlockRequest& request, const u8* memory, usize bytes);
+    Result<void> lend_descriptors(BlockRequest& request);
 
     Kit& kit_;
     u16 backend_ = 0;
     LentPages<1U << block_most_ring_order> pages_;
+    KeptPages kept_;
     u32 port_ = 0;
 };
 

@@ -71,7 +71,8 @@ Task<Result<void>> work(Kit& kit) {
     CO_CHECK(co_await disk.connect());
     print("disk: %lu sectors of %u bytes%s\n", disk.sectors(), disk.sector_size(),
           disk.read_only() ? ", read-only" : "");
-    print("disk: %u queues, %u requests of %u segments\n", disk.queues(), disk.requests(), disk.segments());
+    print("disk: %u queues, %u requests of %u segments%s\n", disk.queues(), disk.requests(), disk.segments(),
+          disk.persistent() ? ", persistent grants" : "");
     CO_CHECK(co_await disk.read(0, std::span(in, 512)));
     print("first sector: %.*s\n", 31, reinterpret_cast<const char*>(in));
     for (usize i = 0; i < sizeof out; ++i)
