@@ -13,7 +13,7 @@ import time
 
 # The system tests that belong to `make test`: patterns of harness/runner.py.
 SYSTEM = ["boot:", "dom0:", "store:", "guests:", "devices:", "tools:", "failures:", "daemons:", "frontends:", "guestkit:",
-          "net:", "openvswitch:", "block:", "disks:", "guest_kernel:"]
+          "net:", "openvswitch:", "block:", "direct_io:", "disks:", "guest_kernel:"]
 
 TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 

@@ -1,6 +1,4 @@
 """Linux's blkfront on domus-blockd: data both ways, a disk that grows, a full medium, unplugging, the daemon killed under load."""
-import json
-
 from harness.runner import only
 
 
@@ -65,7 +63,7 @@ def test_persistent_grants(dom0):
     dom0.until("/usr/lib/domus/guest-run pg 10 '[ -e /dev/xvda ]'", 60)
     read = dom0.in_guest("pg", "dd if=/dev/xvda bs=1M count=8 2>/dev/null | sha256sum", 60).split()[0]
     assert read == checksum(dom0, "/tmp/block.img", 0, 8)
-    assert held(dom0, "pg") > 11, "nothing stays mapped"
+    assert dom0.figures("pg", "xvda")["grants"] > 11, "nothing stays mapped"
     dom0.in_guest("pg", "dd if=/dev/urandom of=/tmp/r bs=1M count=16 2>/dev/null; "
                         "(for i in 0 16 32; do dd if=/tmp/r of=/dev/xvda bs=64k seek=${i}0 conv=fsync || touch /tmp/bad; "
                         "done; touch /tmp/done) >/dev/null 2>&1 &")
@@ -79,7 +77,7 @@ def test_persistent_grants(dom0):
     expected = dom0.in_guest("pg", "sha256sum </tmp/r").split()[0]
     assert dom0.ok("dd if=/tmp/block.img bs=64k skip=320 count=256 2>/dev/null | sha256sum").split()[0] == expected
     dom0.in_guest("pg", "dd if=/dev/xvda of=/dev/null bs=64k count=64 iflag=direct 2>/dev/null", 60)
-    assert held(dom0, "pg") > 11, "the process that came last keeps nothing mapped"
+    assert dom0.figures("pg", "xvda")["grants"] > 11, "the process that came last keeps nothing mapped"
     destroy(dom0, "pg")
 
 
@@ -157,12 +155,6 @@ def test_a_daemon_without_its_user_says_what_to_do(dom0):
         folders = "--socket /tmp/c.sock --log-dir" if program == "domus-consoled" else "--figures"
         said = dom0.refused(f"{program} --user domus-nobody {folders} /tmp/no-user 2>&1")
         assert "there is no user domus-nobody" in said and "adduser" in said, said
-
-
-def held(dom0, guest):
-    """Grants of its disk that are mapped now."""
-    ring = json.loads(dom0.tool(f"ring {guest} xvda --json"))
-    return next(int(figure["value"]) for figure in ring["figures"] if figure["name"] == "grants")
 
 
 def image(dom0, path, mib):

@@ -76,6 +76,26 @@ def test_our_backend_is_killed_under_load(dom0):
     destroy(dom0, "ours")
 
 
+@only(tools="domus")
+def test_our_backend_keeps_grants_and_is_killed_under_load(dom0):
+    """domus-blkfront on domus-blockd with persistent grants: as above, and what one process kept mapped the next one does."""
+    first, second = dom0.disk("/tmp/fe-a.disk", 16), dom0.disk("/tmp/fe-b.disk", 8)
+    dom0.ok("dd if=/dev/urandom of=/tmp/fe-a.disk bs=1M count=8 conv=notrunc 2>/dev/null")
+    start(dom0, "kept", disk=[entry(first, "xvda", OUR_BACKEND + ",persistent")])
+    assert sum_of(dom0, "kept", "/dev/xvda", 0, 8) == dom0_sum(dom0, "/tmp/fe-a.disk", 0, 8)
+    assert "persistent grants" in dom0.in_guest("kept", "dmesg")
+    rings = 4 * 1  # pages of a ring, for one vcpu
+    assert dom0.figures("kept", "xvda")["grants"] > rings, "nothing stays mapped"
+    load(dom0, "kept")
+    plug(dom0, "kept", entry(second, "xvdb", OUR_BACKEND + ",persistent"), times=2)
+    kill_backend(dom0, "kept", times=5)
+    stop_load(dom0, "kept")
+    assert sum_of(dom0, "kept", "/tmp/pattern", 0, 4) == dom0_sum(dom0, "/tmp/fe-a.disk", 0, 4)
+    dom0.in_guest("kept", "dd if=/dev/xvda of=/dev/null bs=64k count=64 iflag=direct 2>/dev/null", 60)
+    assert dom0.figures("kept", "xvda")["grants"] > rings, "the process that came last keeps nothing mapped"
+    destroy(dom0, "kept")
+
+
 @long
 @only(tools="domus")
 def test_linux_backend_is_taken_away_under_load(dom0):

@@ -17,9 +17,11 @@ def test_the_kits_guests_as_domus(host):
         f"{qemu.ROOT}/labs/echo/plug")} if host.settings.tools == "domus" else {})
     dom0 = Dom0(host.settings, host.work, "guestkit", files=files)
     try:
-        disk_is_read_written_and_flushed(dom0)
+        disk_is_read_written_and_flushed(dom0, "")
         if dom0.tool_name == "domus":
-            disk_outlives_its_backend(dom0)
+            disk_is_read_written_and_flushed(dom0, ",backendtype=linux")
+            disk_outlives_its_backend(dom0, "")
+            disk_outlives_its_backend(dom0, ",persistent")
             ping_is_answered(dom0, ",backendtype=linux")
             ping_is_answered(dom0, ",backendtype=domus")
             new_guest_boots_and_answers(dom0)
@@ -30,15 +32,16 @@ def test_the_kits_guests_as_domus(host):
         dom0.stop()
 
 
-def disk_is_read_written_and_flushed(dom0):
+def disk_is_read_written_and_flushed(dom0, backend):
     image = dom0.disk("/tmp/kit.disk", 4)
     dom0.ok("echo 'This disk was written by dom0.' | dd of=/tmp/kit.disk conv=notrunc 2>/dev/null")
-    entry = f"{image},xvda,w" if image.startswith("phy:") else f"{image},raw,xvda,rw"
+    entry = f"{image},xvda,w" if image.startswith("phy:") else f"{image},raw,xvda,rw{backend}"
     said = run(dom0, "disk", "disk guest: ", disk=[entry])
     assert "disk: 8192 sectors of 512 bytes\n" in said, said
     assert "first sector: This disk was written by dom0." in said, said
     assert "pattern read back, beyond the end refused, 0 grants left" in said, said
     assert "disk guest: done 0" in said, said
+    assert not backend or ", persistent grants\n" in said, said  # Linux's backend always offers them
     # The pattern of examples/disk.cpp, byte i is i * 7 + i / 512, from sector 8 on: here is its beginning and its end.
     there = dom0.ok("dd if=/tmp/kit.disk bs=512 skip=8 count=512 2>/dev/null | od -An -v -tu1 -w1 | "
                     "awk '{ if ($1 != (n * 7 + int(n / 512)) % 256) bad++; n++ } END { print n, bad + 0 }'").split()
@@ -46,10 +49,10 @@ def disk_is_read_written_and_flushed(dom0):
     dom0.ok("rm /tmp/kit.disk")
 
 
-def disk_outlives_its_backend(dom0):
+def disk_outlives_its_backend(dom0, flag):
     """domus-blockd is killed while four tasks write and read back, three times; and before that, what was negotiated."""
     image = dom0.disk("/tmp/kit.disk", 4)
-    create(dom0, "disk", disk=[f"{image},raw,xvda,rw,backendtype=domus"], extra="rounds=300")
+    create(dom0, "disk", disk=[f"{image},raw,xvda,rw,backendtype=domus{flag}"], extra="rounds=300")
     log = f"{LOG}/disk.log"
     for lines in (2, 20, 40):
         dom0.until(f"[ $(grep -c 'rounds$' {log}) -ge {lines} ]", 90)
@@ -57,7 +60,8 @@ def disk_outlives_its_backend(dom0):
         dom0.ok(f"kill -9 {old}")
         dom0.until(f"p=$(pidof domus-blockd) && [ $p != {old} ]", 60)
     said = last_words(dom0, "disk", "disk guest: ", 240)
-    assert "disk: 4 queues, 512 requests of 64 segments\n" in said, said
+    kept = ", persistent grants" if flag else ""
+    assert f"disk: 4 queues, 512 requests of 64 segments{kept}\n" in said, said
     assert "load: 1200 rounds, 0 wrong, 0 failed, 0 reconnects\n" in said, said
     assert "disk guest: done 0" in said, said
     dom0.ok("rm /tmp/kit.disk")

@@ -1,27 +1,16 @@
 """A guest's memory management under stress (programs/memory_stress.c), on the stock kernel, with the hypervisor's fast paths
 and without: fork and mprotect storms, thousands of mappings, mremap, madvise and swap on a disk, every byte checked.
 """
-import os
-import subprocess
-
-from cpio import Tree
 from harness.dom0 import Dom0
+from harness.guest import image_with
 from harness.runner import long, only
 
-HERE = os.path.dirname(os.path.abspath(__file__))
 PARTS = ("fork", "mprotect", "mappings", "mremap", "madvise", "swap")
 ROUNDS, LIMIT = 4, 3600
 
 
 def stress(host, name, hypervisor_options):
-    program, image = f"{host.work}/memory_stress", f"{host.work}/memory_stress.img"
-    subprocess.run(["gcc", "-O2", "-Wall", "-Wextra", "-Werror", "-static", "-s", "-o", program,
-                    f"{HERE}/programs/memory_stress.c"], check=True)
-    tree = Tree()
-    tree.copy(program, "/memory_stress", 0o755)
-    with open(image, "wb") as out:
-        out.write(tree.pack_behind(os.path.join(os.path.dirname(host.settings.dom0_image()), "domu.img")))
-    dom0 = Dom0(host.settings, host.work, f"memory-{name}", files={"/boot/stress.img": image},
+    dom0 = Dom0(host.settings, host.work, f"memory-{name}", files={"/boot/stress.img": image_with(host, "memory_stress")},
                 hypervisor_options=hypervisor_options)
     try:
         dom0.guest("mm", ramdisk="/boot/stress.img", memory=112, vcpus=2,

@@ -5,6 +5,7 @@ import subprocess
 
 import qemu
 from harness.dom0 import Dom0
+from harness.modules import load, module_files
 from harness.runner import only
 
 SWITCH = os.path.join(qemu.BUILD, "cache", "openvswitch")
@@ -39,8 +40,8 @@ def refusals(dom0):
     assert "apt install openvswitch-switch" in dom0.refused(f"{attach} script=vif-openvswitch")
     dom0.ok("mv /tmp/ovs-vsctl /usr/bin/")
     assert "database connection failed" in dom0.refused(f"{attach} script=vif-openvswitch")
-    dom0.ok("for m in $(cat /lib/openvswitch/order); do insmod /lib/openvswitch/$m || break; done && "
-            "mkdir -p /etc/openvswitch /run/openvswitch /var/log/openvswitch && "
+    load(dom0, "/lib/openvswitch")
+    dom0.ok("mkdir -p /etc/openvswitch /run/openvswitch /var/log/openvswitch && "
             "ovsdb-tool create /etc/openvswitch/conf.db /usr/share/openvswitch/vswitch.ovsschema &&\n"
             "ovsdb-server /etc/openvswitch/conf.db --remote=punix:/run/openvswitch/db.sock --pidfile --detach --log-file &&\n"
             "ovs-vsctl --timeout=60 --no-wait init", 120)
@@ -140,16 +141,6 @@ def switch_files(settings):
         assert "not found" not in needs, needs
         for name, place in re.findall(r"(\S+) => (/\S+)", needs):
             files[f"/lib/x86_64-linux-gnu/{name}"] = place
-    package = settings.dom0_kernel or settings.kernel
-    cache = os.path.join(qemu.BUILD, "cache", "kernel")
-    kernel = os.path.join(cache, package if os.path.isdir(os.path.join(cache, package)) else "linux-image-amd64")
-    modules = os.path.join(kernel, "lib", "modules", os.listdir(os.path.join(kernel, "lib", "modules"))[0])
-    with open(f"{modules}/modules.dep") as index:
-        lines = index.readlines()
-    # libcrc32c asks for the algorithm by name, so no dependency is listed. What another needs stands behind it.
-    order = [path for module in ("crc32c_generic", "openvswitch") for line in lines
-             if line.partition(":")[0].endswith(f"/{module}.ko") for path in line.replace(":", "").split()[::-1]]
-    assert len(order) > 2, order
-    files.update({f"/lib/openvswitch/{os.path.basename(path)}": f"{modules}/{path}" for path in order})
-    files["/lib/openvswitch/order"] = "".join(os.path.basename(path) + "\n" for path in order).encode()
+    # libcrc32c asks for the algorithm by name, so no dependency is listed.
+    files.update(module_files(settings, "/lib/openvswitch", ("crc32c_generic", "openvswitch")))
     return files

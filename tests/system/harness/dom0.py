@@ -155,6 +155,11 @@ class Dom0:
     def domid(self, name):
         return int(self.tool(f"list | awk '$1 == \"{name}\" {{ print $2 }}'").strip())
 
+    def figures(self, name, device):
+        """The figures of a guest's device, by name."""
+        ring = json.loads(self.tool(f"ring {name} {device} --json"))
+        return {figure["name"]: int(figure["value"]) for figure in ring["figures"]}
+
     def free_memory(self):
         """Free memory of the hypervisor, as exact as the tool says it (Domus: KiB, so every frame counts; xl: MiB)."""
         if self.tool_name == "xl":
