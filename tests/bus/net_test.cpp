@@ -364,7 +364,8 @@ TEST_F(CardOnTheBus, FramesGoBothWaysUnchanged) {
     EXPECT_EQ(bus.grants().mapped(), 0u);
 }
 
-// Each time with rings, event channels and a tap device of its own; nothing may be left of any.
+// Each time with rings, event channels and a tap device of its own, and with all buffers mapped; nothing may be left of
+// any.
 // With DOMUS_LONG=1 (`make test-long`) a thousand times.
 TEST_F(CardOnTheBus, AFrontendComesBackManyTimes) {
     const u32 times = std::getenv("DOMUS_LONG") ? 1000 : 50;
@@ -373,6 +374,8 @@ TEST_F(CardOnTheBus, AFrontendComesBackManyTimes) {
         std::optional<Bytes> got;
         ASSERT_TRUE(bus.until([&] { return (got = at_bridge()).has_value(); })) << i << " " << static_cast<int>(error);
         ASSERT_EQ(*got, frame(60, 0)) << i;
+        ASSERT_TRUE(bus.until([&] { return bus.grants().mapped() == 2 * 64 + 3; }))
+            << i << " " << bus.grants().mapped();
         ASSERT_TRUE(to_guest(frame(100, 1)));
         ASSERT_TRUE(bus.until([&] { return visits == i + 1; })) << i << " " << static_cast<int>(error);
         ASSERT_EQ(guest->kit().grants.lent(), 0u) << i;
