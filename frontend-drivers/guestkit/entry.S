@@ -79,7 +79,11 @@ trap_stubs:
     .set vector, 0
     .rept 256
     .balign 32
-    .if vector < 32 && (HAS_ERROR >> vector) & 1
+    .set has_error, 0
+    .if vector < 32 // in a condition of its own: && looks at both sides, and a shift by more is warned of
+    .set has_error, (HAS_ERROR >> vector) & 1
+    .endif
+    .if has_error
     arrange 1
     .else
     arrange 0
