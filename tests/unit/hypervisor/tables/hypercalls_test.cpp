@@ -7,7 +7,6 @@
 #include <fstream>
 #include <gtest/gtest.h>
 #include <map>
-#include <regex>
 #include <set>
 #include <sstream>
 
@@ -92,6 +91,19 @@ std::string read_file(const std::string& path) {
     return text.str();
 }
 
+// The names of that beginning which a header defines to be a number; `define` is what stands before each. (Not by
+// <regex>: GCC 12 warns of its insides.)
+std::set<std::string> numbers_defined(const std::string& header, const std::string& define, const std::string& prefix) {
+    std::set<std::string> names;
+    for (auto at = header.find(define); at != header.npos; at = header.find(define, at + 1)) {
+        std::istringstream words(header.substr(at + define.size(), 100));
+        std::string name, value;
+        if (words >> name >> value && name.starts_with(prefix) && value[0] >= '0' && value[0] <= '9')
+            names.insert(name);
+    }
+    return names;
+}
+
 TEST(Hypercalls, DocumentSaysWhatTheTablesSay) {
     const std::string path = std::string(DOMUS_SOURCE_DIR) + "/docs/hypercalls.md";
     const std::string text = document();
@@ -127,9 +139,10 @@ TEST(Hypercalls, HeadersNameNothingThatHasNoRow) {
             known.insert(section.list[i].name);
         const std::string text = read_file(std::string("/usr/include/xen/") + section.header);
         ASSERT_FALSE(text.empty()) << section.header;
-        const std::regex defined("#define (" + std::string(section.prefix) + "\\w+) +\\d+");
-        for (std::sregex_iterator at(text.begin(), text.end(), defined), end; at != end; ++at)
-            EXPECT_TRUE(known.contains((*at)[1])) << (*at)[1];
+        const auto defined = numbers_defined(text, "#define ", section.prefix);
+        EXPECT_FALSE(defined.empty()) << section.title;
+        for (const auto& name : defined)
+            EXPECT_TRUE(known.contains(name)) << name;
     }
 }
 
@@ -144,13 +157,12 @@ TEST(Hypercalls, ControlOperationsAreComplete) {
         std::string text = read_file(std::string("/usr/include/xen/") + name + ".h");
         text = text.substr(text.find(std::string("struct xen_") + name + " {"));
         text = text.substr(0, text.find("uint32_t interface_version;"));
-        const std::regex defined("\n#define (XEN_\\w+) +\\d+");
         const std::set<std::string> others = {"XEN_DOMCTL_soft_reset_cont", "XEN_DOMCTL_real_mode_area",
                                               "XEN_DOMCTL_set_opt_feature"};
-        usize found = 0;
-        for (std::sregex_iterator at(text.begin(), text.end(), defined), end; at != end; ++at, ++found)
-            EXPECT_TRUE(known.contains((*at)[1]) || others.contains((*at)[1])) << (*at)[1];
-        EXPECT_GT(found, 20u);
+        const auto defined = numbers_defined(text, "\n#define ", "XEN_");
+        for (const auto& command : defined)
+            EXPECT_TRUE(known.contains(command) || others.contains(command)) << command;
+        EXPECT_GT(defined.size(), 20u);
     }
 }
 
