@@ -1,13 +1,19 @@
 // Disk requests made of bytes, as a hostile guest writes them: slots and indirect segments through the same judgement
-// as the queue's. Aborts when what was let through would reach beyond the medium, beyond a page, or beyond the buffers;
-// the sanitizers see the rest. What the queue then does with the ring is in tests/unit/backend-drivers/block.
+// as the queue's, and the references of a frontend with persistent grants. Aborts when what was let through would reach
+// beyond the medium, beyond a page, or beyond the buffers, when a page that is held is not the one it was, or when more
+// is mapped than may be; the sanitizers see the rest. What the queue then does with the ring is in
+// tests/unit/backend-drivers/block. The first byte: the lowest bits what the medium can, 128 persistent grants.
 #include <algorithm>
 #include <cstdlib>
 #include <cstring>
 
+#include <spdlog/spdlog.h>
+
+#include "backend-drivers/block/persistent_grants.hpp"
 #include "backend-drivers/block/request.hpp"
 #include "backend-drivers/common/ring.hpp"
 #include "tests/fuzz/backend-drivers/input.hpp"
+#include "tests/unit/hypervisor/client/fake_grants.hpp"
 
 namespace {
 using namespace domus::block;
@@ -77,16 +83,107 @@ void judge(const blkif_request_t& slot, Input& in, const Medium& medium) {
     }
 }
 
-} // namespace
+constexpr std::uint32_t pages = 64; ///< references that a guest has; beyond are none
+constexpr std::size_t most_kept = 24, most_of_all = 40;
 
-extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
-    Input in(data, size);
+/// Two rings of one guest, which share the room; what is held, of which reference.
+struct Kept {
+    std::shared_ptr<domus::client::test::FakeGrants> grants = std::make_shared<domus::client::test::FakeGrants>(pages);
+    PersistentGrants::Room room = std::make_shared<std::size_t>(most_of_all);
+    std::array<std::unique_ptr<PersistentGrants>, 2> rings;
+    struct Held {
+        PersistentGrants::Hold hold;
+        std::uint32_t reference = 0;
+    };
+    std::array<std::array<Held, 8>, 2> held; ///< ends before the rings
+
+    Kept() {
+        for (std::uint32_t i = 0; i < pages; ++i) {
+            grants->grant(i);
+            std::memset(grants->page(i), static_cast<int>(i), domus::client::page_size);
+        }
+        connect(0);
+        connect(1);
+    }
+    void connect(std::size_t which) {
+        for (auto& slot : held[which]) {
+            slot.hold = {};
+        }
+        rings[which] = std::make_unique<PersistentGrants>(grants, std::uint16_t{1}, most_kept, room,
+                                                          domus::backend::Stats::Value());
+    }
+    /// References side by side; one of a few lists has one that is none.
+    void keep(PersistentGrants& ring, Input& in) {
+        const unsigned first = in.byte(), count = in.byte() % 32u, bad = in.byte();
+        std::vector<std::uint32_t> missing;
+        for (unsigned i = 0; i < count; ++i) {
+            missing.push_back(i == bad ? pages + bad : (first + i) % pages);
+        }
+        ring.keep(missing);
+    }
+    void check() {
+        demand(rings[0]->mapped() <= most_kept && rings[1]->mapped() <= most_kept);
+        demand(rings[0]->mapped() + rings[1]->mapped() + *room == most_of_all);
+        demand(grants->mapped == most_of_all - *room);
+        for (const auto& ring : held) {
+            for (const auto& [hold, reference] : ring) {
+                demand(!hold || *hold.page() == static_cast<std::uint8_t>(reference));
+            }
+        }
+    }
+    void step(Input& in) {
+        const std::size_t which = in.byte() % 2;
+        PersistentGrants& ring = *rings[which];
+        Held& slot = held[which][in.byte() % 8];
+        const std::uint32_t reference = in.byte() % (pages + 4);
+        switch (in.byte() % 8) {
+        case 0:
+            slot.hold = {};
+            break;
+        case 1:
+            ring.clear();
+            break;
+        case 2:
+            if (in.byte() % 8 == 0) {
+                grants->revoke(reference);
+            }
+            break;
+        case 3:
+            grants->grant(reference % pages, in.byte() % 4 != 0);
+            break;
+        case 4:
+        case 5:
+            keep(ring, in);
+            break;
+        default:
+            slot.hold = ring.hold(reference);
+            slot.reference = reference;
+        }
+        check();
+        if (ring.given_up() && in.byte() % 4 == 0) {
+            connect(which);
+        }
+    }
+};
+
+void persistent(Input& in) {
+    static const bool quiet = (spdlog::set_level(spdlog::level::off), true); // each giving up is told
+    (void)quiet;
+    Kept kept;
+    while (in.left()) {
+        kept.step(in);
+    }
+    kept.connect(0);
+    kept.connect(1);
+    demand(*kept.room == most_of_all && kept.grants->mapped == 0);
+}
+
+void requests(Input& in, std::uint8_t can) {
     alignas(page_size) static std::uint8_t page[page_size];
     std::memset(page, 0, sizeof page);
     using Ring = domus::backend::BackRing<blkif_request_t, blkif_response_t>;
     Ring ring(page, sizeof page);
     std::uint32_t asked = 0;
-    const std::uint8_t can = in.byte();
     const Medium medium{2048 * sector_size, (can & 1) != 0, (can & 2) != 0};
     try {
         while (in.left()) {
@@ -109,6 +206,18 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
             demand(ring.produced() == asked);
         }
     } catch (const domus::backend::RingError&) { // the device would be closed
+    }
+}
+
+} // namespace
+
+extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+    Input in(data, size);
+    const std::uint8_t can = in.byte();
+    if (can >= 128) {
+        persistent(in);
+    } else {
+        requests(in, can);
     }
     return 0;
 }

@@ -140,7 +140,7 @@ void message(Input& in, xen_netif_ctrl_request& to) {
         to.type = static_cast<std::uint16_t>(XEN_NETIF_CTRL_TYPE_GET_GREF_MAPPING_SIZE + to.type % 3);
         to.data[0] %= 3;
         to.data[1] %= 8;
-        to.data[2] %= 40;
+        to.data[2] %= in.byte() % 8 == 0 ? 2000 : 40; // a page's list has 512
     }
 }
 
