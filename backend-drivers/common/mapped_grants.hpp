@@ -1,9 +1,9 @@
 // Granted pages of one guest that stay mapped, by reference, in front of the process' Grants: a copy from or to one of
 // them is a memcpy here and no call to the kernel; what is not mapped is copied as ever. So nothing breaks where a
 // frontend believes a page to be mapped that is not (an earlier process had it).
-// Owner: a queue. Lock: none, one thread. Bounded, each table and all of a process together: a mapping costs dom0 address
-// space, and one process may have 65 530 in all (vm.max_map_count), rings of other guests among them.
-// The guest can write to the pages at any time and may take the grants back: a mapping then shows what was its page.
+// Owner: a queue. Lock: none, one thread. Bounded, each table and all of a process together: a mapping costs dom0
+// address space, and one process may have 65 530 in all (vm.max_map_count), rings of other guests among them. The guest
+// can write to the pages at any time and may take the grants back: a mapping then shows what was its page.
 #pragma once
 
 #include <algorithm>
