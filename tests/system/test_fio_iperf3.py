@@ -3,7 +3,8 @@ daemons, which are killed under way: fio judges every block that it wrote, iperf
 import json
 
 from harness.dom0 import Dom0
-from harness.programs import guest_image, programs
+from harness.guest import image_with_installed
+from harness.programs import programs
 from harness.runner import only
 
 FIO, IPERF3 = "/usr/bin/fio", "/usr/bin/iperf3"
@@ -20,7 +21,7 @@ SECONDS = 8
 
 @only(tools="domus")
 def test_fio_and_iperf3(host):
-    files = {**programs(IPERF3), "/boot/tools.img": guest_image(host, "tools", FIO, IPERF3)}
+    files = {**programs(IPERF3), "/boot/tools.img": image_with_installed(host, "tools", FIO, IPERF3)}
     dom0 = Dom0(host.settings, host.work, "fio-iperf3", files=files)
     try:
         dom0.ok("(iperf3 -s >/dev/null 2>&1 &)")
