@@ -54,6 +54,7 @@ struct dnet_queue {
 	bool connected;
 	bool broken;	   /* the backend broke the rules: never look at the rings again */
 	int event_pending; /* not told yet that it is done: the channel is silent until then */
+	bool fruitful;	   /* the poll has found something since it last told so */
 	evtchn_port_t port;
 	unsigned int irq;
 	struct dnet_stats stats;

@@ -284,6 +284,8 @@ int dnet_poll(struct napi_struct *napi, int budget)
 		napi_complete(napi);
 		return 0;
 	}
+	if (done || answered != queue->tx.rsp_cons)
+		queue->fruitful = true;
 	dnet_refill(queue);
 	if (done == budget)
 		return budget;
@@ -292,9 +294,10 @@ int dnet_poll(struct napi_struct *napi, int budget)
 		if (more)
 			napi_schedule(napi);
 	}
+	/* This turn may be the last of several for one event, and have found nothing more. */
 	if (xchg(&queue->event_pending, 0))
 		xen_irq_lateeoi(queue->irq,
-				done || answered != queue->tx.rsp_cons ? 0 : XEN_EOI_FLAG_SPURIOUS);
+				xchg(&queue->fruitful, false) ? 0 : XEN_EOI_FLAG_SPURIOUS);
 	return done;
 }
 
