@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """`make bench-explain OP=net`: where the instructions of one transfer go, counted by address and by domain.
 
-usage: explain_net.py [--lines N] [--backend domus-netd|netback] [--what down|up|small-down|small-up] [COLUMN]
+usage: explain_net.py [--lines N] [--driver domus-netd|netback|domus-netfront] [--what down|up|small-down|small-up] [COLUMN]
   down, up: 64 MiB by TCP to the guest, to dom0; small-...: UDP packets of 64 bytes. COLUMN as in run.py (not native).
 Shows instructions per packet (as the guest's card counts them) of the guest's kernel and programs, the hypervisor, dom0's
 kernel and programs, and the backend, the functions that cost most with how often each is called, every system call of
@@ -139,7 +139,7 @@ def read_rows(path):
 def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--lines", type=int, default=30, help="how many functions to show")
-    p.add_argument("--backend", choices=part_net.BACKENDS, default="domus-netd")
+    p.add_argument("--driver", choices=part_net.DRIVERS, default="domus-netd", help="as in part_net's rows")
     p.add_argument("--what", choices=["down", "up", "small-down", "small-up"], default="down")
     p.add_argument("column", nargs="?", default="domus")
     a = p.parse_args()
@@ -150,12 +150,13 @@ def main():
     dom0 = Dom0(settings, f"{work}/net-{column.machine}", "bench", files=part_net.dom0_files(), options="norandmaps",
                 hypervisor_options=column.hypervisor_options)
     try:
-        part_net.start(dom0, part_net.BACKENDS[a.backend], "norandmaps")
+        backend, options = part_net.DRIVERS[a.driver]
+        part_net.start(dom0, backend, f"norandmaps {options}")
         packets, modules, figures = run(dom0, a.what)
     finally:
         dom0.stop()
     rows = read_rows(counts)
-    show(f"{a.what}, {a.backend}, {column.title}", packets, rows, Places(rows, kernel, modules, column), a.lines)
+    show(f"{a.what}, {a.driver}, {column.title}", packets, rows, Places(rows, kernel, modules, column), a.lines)
     print("domus-netd: " + (", ".join(f"{name} {gained:,}" for name, gained in figures.items() if gained) or "no figures"))
     return 0
 

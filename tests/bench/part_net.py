@@ -1,5 +1,6 @@
 """Rows of the network: one TCP connection each way, small packets each way and ping between dom0 and a guest, in counted
-time (as in part_boot) and by the wall clock. Linux's netfront on Linux's netback and on domus-netd. Called by run.py.
+time (as in part_boot) and by the wall clock. Linux's netfront on Linux's netback and on domus-netd, and domus-netfront on
+domus-netd. Called by run.py.
 """
 import os
 import re
@@ -15,9 +16,12 @@ TITLE = "network"
 DOWN, UP = "TCP, dom0 to guest", "TCP, guest to dom0"
 SMALL_DOWN, SMALL_UP, PING = "64-byte packets, dom0 to guest", "64-byte packets, guest to dom0", "ping"
 KINDS = [DOWN, UP, SMALL_DOWN, SMALL_UP, PING]
-BACKENDS = {"netback": ",backendtype=linux", "domus-netd": ",backendtype=domus"}  # and what stands in the guest's vif for it
+OURS = "domus.frontends=domus"  # on a guest's command line: domus-netfront
+# What carries the packets, and for it: what the guest's vif says, and the guest's command line.
+DRIVERS = {"netback": (",backendtype=linux", ""), "domus-netd": (",backendtype=domus", ""),
+           "domus-netfront": (",backendtype=domus", OURS)}
 CLOCKS = {"counted": True, "wall clock": False}  # and whether QEMU counts
-ROWS = [f"{what}, {backend}, {clock}" for clock in CLOCKS for what in KINDS for backend in BACKENDS]
+ROWS = [f"{what}, {driver}, {clock}" for clock in CLOCKS for what in KINDS for driver in DRIVERS]
 MIB, PACKETS, ROUNDS = 64, 20000, 3
 DOM0, ADDRESS, PORT = "10.9.0.1", "10.9.0.5", 8001
 LIMIT = 600  # seconds of wall time for one command
@@ -26,25 +30,25 @@ BUILT = os.path.join(qemu.BUILD, "bench")
 
 
 def measure(column, work, wanted):
-    """A boot for each clock, a guest for each backend in it. A column without a backend leaves its rows out."""
+    """A boot for each clock, a guest for each driver in it. A column without a driver leaves its rows out."""
     figures = {}
     for clock, icount in CLOCKS.items():
-        chosen = [b for b in BACKENDS if any(row.endswith(f", {b}, {clock}") for row in wanted)]
+        chosen = [d for d in DRIVERS if any(row.endswith(f", {d}, {clock}") for row in wanted)]
         if not column.native and chosen:
             boot(column, f"{work}-{column.machine}", clock, icount, chosen, wanted, figures)
     return figures
 
 
-def boot(column, work, clock, icount, backends, wanted, figures):
+def boot(column, work, clock, icount, drivers, wanted, figures):
     settings = column.settings(icount=icount)
     dom0 = Dom0(settings, work, "bench", files=dom0_files(), hypervisor_options=column.hypervisor_options)
     try:
-        for backend in backends:
-            kinds = [kind for kind in KINDS if f"{kind}, {backend}, {clock}" in wanted]
-            if kinds and (backend == "netback" or settings.tools == "domus"):
-                start(dom0, BACKENDS[backend] if settings.tools == "domus" else "")
+        for driver in drivers:
+            kinds = [kind for kind in KINDS if f"{kind}, {driver}, {clock}" in wanted]
+            if kinds and (driver == "netback" or settings.tools == "domus"):
+                start(dom0, *(DRIVERS[driver] if settings.tools == "domus" else ("", "")))
                 for kind in kinds:
-                    figures[f"{kind}, {backend}, {clock}"] = min(TAKE[kind](dom0) for _ in range(ROUNDS))
+                    figures[f"{kind}, {driver}, {clock}"] = min(TAKE[kind](dom0) for _ in range(ROUNDS))
                 end(dom0)
     finally:
         dom0.stop()
@@ -59,8 +63,8 @@ def dom0_files():
     return {"/boot/bench.img": behind_domu(tree, "net.img"), "/usr/lib/domus/load": f"{BUILT}/net-load"}
 
 
-def start(dom0, backend, options=""):
-    """A guest whose vif says `backend`, and both sides' files served."""
+def start(dom0, backend, options):
+    """A guest whose vif says `backend`, with `options` on its command line, and both sides' files served."""
     # Memory enough for the whole file: half of it is the guest's root.
     dom0.guest("bench", options, memory=256, ramdisk="/boot/bench.img", vif=[f"mac=00:16:3e:00:00:55,bridge=xenbr0{backend}"])
     dom0.ok("sleep 8; chmod +x /usr/lib/domus/load", LIMIT)  # the guest has the CPU to itself until it is up
