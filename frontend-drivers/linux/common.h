@@ -119,7 +119,7 @@ static inline int domus_bind(struct domus_front *front, irq_handler_t handler, v
 static inline void domus_remove_old(struct xenbus_device *xb, struct xenbus_transaction tx)
 {
 	static const char *const ours[] = {"ring-",    "num-ring-", "event-channel", "multi-queue-",
-					   "tx-ring-", "rx-ring-",  "queue-"};
+					   "tx-ring-", "rx-ring-",  "ctrl-ring-",    "queue-"};
 	unsigned int count, i, k;
 	char **names = xenbus_directory(tx, xb->nodename, "", &count);
 
@@ -335,13 +335,15 @@ static inline void domus_end(struct domus_front *front)
 	xenbus_switch_state(xb, XenbusStateClosing);
 	xenbus_switch_state(xb, XenbusStateClosed);
 	dev_set_drvdata(&xb->dev, NULL);
-	while (tries--) {
+	do {
 		state = xenbus_read_driver_state(xb->otherend);
 		if (state != XenbusStateConnected && state != XenbusStateClosing)
-			return;
+			break;
 		msleep(20);
-	}
-	dev_warn(&xb->dev, "the backend does not close\n");
+	} while (--tries);
+	if (!tries)
+		dev_warn(&xb->dev, "the backend does not close\n");
+	domus_remove_old(xb, XBT_NIL);
 }
 
 #endif

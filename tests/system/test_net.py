@@ -4,6 +4,7 @@ import json
 from harness.runner import long, only
 
 MAC = "00:16:3e:00:00:55"
+OURS = "domus.frontends=domus"
 ADDRESS = "10.9.0.5"
 
 
@@ -111,9 +112,22 @@ def test_a_card_served_by_another_guest(dom0):
 
 @only(tools="domus")
 def test_our_frontend_on_it(dom0):
-    guest(dom0, "ours", "domus.frontends=domus")
-    dom0.in_guest("ours", "ping -c 3 -W 5 10.9.0.1")
-    assert transfer(dom0, "ours", 4) and transfer_up(dom0, "ours", 4)
+    """All pages stay mapped, and all packets go through them; unloaded, it leaves the card to another as it was."""
+    guest(dom0, "ours", OURS)
+    moves(dom0, "ours", mapped=512)
+    figures = figures_of(dom0, "ours")
+    assert figures["q0.tx_mapped"] >= figures["q0.tx_packets"] > 0, figures
+    assert figures["q0.rx_mapped"] >= figures["q0.rx_packets"] > 0, figures
+    assert control_nodes(dom0, "ours") == ["ctrl-ring-ref", "event-channel-ctrl"]
+    reload(dom0, "ours", "domus-netfront.ko mapped=0")
+    assert control_nodes(dom0, "ours") == []
+    moves(dom0, "ours", mapped=0)
+    reload(dom0, "ours", "domus-netfront.ko mapped=1")
+    moves(dom0, "ours", mapped=256)
+    reload(dom0, "ours", "xen-netfront.ko")
+    moves(dom0, "ours", mapped=0)
+    # What the backend held when the card was closed is told of by a line for each page: rings only.
+    assert int(dom0.in_guest("ours", "dmesg | grep -c deferring || true")) < 50
     destroy(dom0, "ours")
 
 
@@ -121,7 +135,7 @@ def test_our_frontend_on_it(dom0):
 def test_our_frontend_believes_its_events(dom0):
     """Lots of 64 packets, as many as one turn of the poll takes: the turn after it finds nothing, and yet the event was no
     false alarm. Linux lets a channel that gives two of those rest. A probe hears what the kernel is told of each event."""
-    guest(dom0, "lots", "domus.frontends=domus")
+    guest(dom0, "lots", OURS)
     dom0.in_guest("lots", "echo 1 >/proc/sys/net/ipv4/icmp_echo_ignore_all; mount -t tracefs tracefs /sys/kernel/tracing; "
                   "cd /sys/kernel/tracing; echo p:told xen_irq_lateeoi irq=%di:u32 false=%si:u32 >kprobe_events; echo 1 >events/kprobes/told/enable")
     dom0.ok("ip link set xenbr0 mtu 1020; ping -c 20 -i 0.2 -W 1 -s 63992 10.9.0.5; ip link set xenbr0 mtu 1500")
@@ -134,9 +148,19 @@ def test_our_frontend_believes_its_events(dom0):
 
 @only(tools="domus")
 def test_killed_during_a_transfer(dom0):
+    killed_during_a_transfer(dom0, "")
+
+
+@only(tools="domus")
+def test_killed_under_our_frontend(dom0):
+    """A new daemon maps nothing by itself: it is told the pages again."""
+    killed_during_a_transfer(dom0, OURS, mapped=512)
+
+
+def killed_during_a_transfer(dom0, options, mapped=0):
     """Packets may be lost, the connection may not: TCP repeats what was on its way. The store's end in between
     is not even noticed."""
-    guest(dom0, "kn")
+    guest(dom0, "kn", options)
     dom0.ok("dd if=/dev/urandom of=/tmp/big bs=1M count=48 2>/dev/null; httpd -p 10.9.0.1:8002 -h /tmp")
     expected = dom0.ok("sha256sum </tmp/big").split()[0]
     dom0.in_guest("kn", "(wget -qO /tmp/big http://10.9.0.1:8002/big; sha256sum </tmp/big >/tmp/sum) >/dev/null 2>&1 &")
@@ -144,11 +168,13 @@ def test_killed_during_a_transfer(dom0):
         dom0.until(f"/usr/lib/domus/guest-run kn 10 '[ -s /tmp/sum -o $(stat -c %s /tmp/big) -gt {(kill * 6 + 1) << 20} ]'")
         dom0.ok("kill -9 $(pidof domus-netd)")
         dom0.until("pidof domus-netd && ls /sys/class/net/xenbr0/brif | grep -q vif", 30)
+        wait_mapped(dom0, "kn", mapped)
         if kill == 2:
             dom0.ok("kill -9 $(pidof domus-xenstored)")
             dom0.until("pidof domus-xenstored && xenstore-exists /local/domain/0", 30)
     dom0.until("/usr/lib/domus/guest-run kn 10 '[ -s /tmp/sum ]'", 180)
     assert dom0.in_guest("kn", "cat /tmp/sum").split()[0] == expected
+    assert not mapped or figures_of(dom0, "kn")["q0.rx_mapped"] > 0
     dom0.ok("kill $(pidof httpd); rm /tmp/big")
     destroy(dom0, "kn")
 
@@ -179,6 +205,40 @@ def guest(dom0, name, options="", vif=(f"mac={MAC},bridge=xenbr0,backendtype=dom
     dom0.guest(name, options, vif=list(vif), **keys)
     dom0.wait_guest(name)
     up(dom0, name)
+
+
+def reload(dom0, name, module):
+    """Takes the driver off the card, looks what it left in the store, and puts another one on."""
+    dom0.in_guest(name, "echo vif-0 >/sys/bus/xen/drivers/vif/unbind; rmmod domus_netfront")
+    assert control_nodes(dom0, name) == []
+    dom0.in_guest(name, f"insmod /lib/domus/modules/{module}")
+    up(dom0, name)
+
+
+def control_nodes(dom0, name):
+    nodes = dom0.ok(f"xenstore-list /local/domain/{dom0.domid(name)}/device/vif/0").split()
+    return sorted(node for node in nodes if "ctrl" in node)
+
+
+def moves(dom0, name, mapped):
+    """Data goes both ways, with so many pages mapped."""
+    wait_mapped(dom0, name, mapped)
+    dom0.in_guest(name, "ping -c 3 -W 5 10.9.0.1")
+    assert transfer(dom0, name, 4) and transfer_up(dom0, name, 4)
+    assert figures_of(dom0, name)["q0.mapped"] == mapped
+
+
+def wait_mapped(dom0, name, pages):
+    for _ in range(30):
+        found = figures_of(dom0, name).get("q0.mapped")
+        if found == pages:
+            return
+        dom0.ok("sleep 0.3")
+    raise AssertionError(f"{found} pages are mapped, not {pages}")
+
+
+def figures_of(dom0, name):
+    return {f["name"]: int(f["value"]) for f in json.loads(dom0.tool(f"ring {name} vif0 --json"))["figures"]}
 
 
 def up(dom0, name):

@@ -13,32 +13,73 @@ static irqreturn_t interrupt(int irq, void *data)
 {
 	struct dnet_queue *queue = data;
 
-	queue->stats.events++;
 	WRITE_ONCE(queue->event_pending, 1);
 	napi_schedule(&queue->napi);
 	return IRQ_HANDLED;
 }
 
+/* Pages that stay granted as long as the connection. */
+static int grant_all(struct dnet_queue *queue)
+{
+	struct domus_front *front = &queue->dev->front;
+	unsigned int i;
+	int err = 0;
+
+	for (i = 0; !err && i < DNET_TX_SLOTS; i++)
+		err = domus_grant_new(front, GFP_KERNEL, true, &queue->tx_pages[i]);
+	for (i = 0; !err && i < DNET_RX_SLOTS; i++)
+		err = domus_grant_new(front, GFP_KERNEL, false, &queue->rx_pages[i]);
+	return err;
+}
+
+static void end_grants(struct domus_buffer *pages, unsigned int count)
+{
+	unsigned int i;
+
+	for (i = 0; i < count; i++) {
+		if (pages[i].page)
+			gnttab_end_foreign_access(pages[i].ref, pages[i].page);
+		pages[i].page = NULL;
+	}
+}
+
+/*
+ * A backend that keeps pages mapped lets go when it closes: they are left to it until then. What is
+ * held even longer is not used again before it lets go.
+ */
+static void release_queue(struct dnet_queue *queue)
+{
+	end_grants(queue->tx_pages, DNET_TX_SLOTS);
+	end_grants(queue->rx_pages, DNET_RX_SLOTS);
+}
+
+void dnet_release(struct dnet *dev)
+{
+	unsigned int i;
+
+	for (i = 0; i < dev->front.max_queues; i++)
+		release_queue(&dev->queue[i]);
+}
+
 static int start_queue(struct dnet_queue *queue)
 {
 	struct domus_front *front = &queue->dev->front;
-	struct xen_netif_tx_sring *tx;
-	struct xen_netif_rx_sring *rx;
+	struct xenbus_device *xb = front->xb;
 	int err;
 
+	release_queue(queue);
 	queue->broken = false;
 	queue->event_pending = 0;
-	err = xenbus_setup_ring(front->xb, GFP_KERNEL, (void **)&tx, 1, &queue->tx_ref);
+	err = xenbus_setup_ring(xb, GFP_KERNEL, (void **)&queue->tx.sring, 1, &queue->tx_ref);
 	if (err)
 		return err;
-	XEN_FRONT_RING_INIT(&queue->tx, tx, XEN_PAGE_SIZE);
-	err = xenbus_setup_ring(front->xb, GFP_KERNEL, (void **)&rx, 1, &queue->rx_ref);
+	XEN_FRONT_RING_INIT(&queue->tx, queue->tx.sring, XEN_PAGE_SIZE);
+	err = xenbus_setup_ring(xb, GFP_KERNEL, (void **)&queue->rx.sring, 1, &queue->rx_ref);
 	if (err)
 		return err;
-	XEN_FRONT_RING_INIT(&queue->rx, rx, XEN_PAGE_SIZE);
-	err = dnet_tx_start(queue);
-	if (!err)
-		err = dnet_rx_start(queue);
+	XEN_FRONT_RING_INIT(&queue->rx, queue->rx.sring, XEN_PAGE_SIZE);
+	dnet_tx_start(queue);
+	err = grant_all(queue) ?: dnet_rx_start(queue);
 	if (err)
 		return err;
 	err = domus_bind(front, interrupt, queue, &queue->port);
@@ -46,21 +87,16 @@ static int start_queue(struct dnet_queue *queue)
 		return err;
 	queue->irq = err;
 	/* The backend finds buffers when it comes. */
-	local_bh_disable();
-	dnet_refill(queue);
-	local_bh_enable();
-	queue->connected = true;
+	dnet_post(queue);
 	return 0;
 }
 
 static void stop_queue(struct dnet_queue *queue)
 {
-	queue->connected = false;
 	if (queue->irq)
 		unbind_from_irqhandler(queue->irq, queue);
 	queue->irq = 0;
 	dnet_rx_stop(queue);
-	dnet_tx_stop(queue);
 	if (queue->rx.sring)
 		xenbus_teardown_ring((void **)&queue->rx.sring, 1, &queue->rx_ref);
 	if (queue->tx.sring)
@@ -74,47 +110,46 @@ int dnet_write_queue(struct domus_front *front, unsigned int number, struct xenb
 	int err;
 
 	err = xenbus_printf(tx, folder, "tx-ring-ref", "%u", queue->tx_ref);
-	if (!err)
-		err = xenbus_printf(tx, folder, "rx-ring-ref", "%u", queue->rx_ref);
-	if (!err)
-		err = xenbus_printf(tx, folder, "event-channel", "%u", queue->port);
-	return err;
+	err = err ?: xenbus_printf(tx, folder, "rx-ring-ref", "%u", queue->rx_ref);
+	return err ?: xenbus_printf(tx, folder, "event-channel", "%u", queue->port);
 }
 
-/*
- * What we can do. There is no control ring: the backend spreads packets over the queues as it
- * likes.
- */
+/* What both sides say of themselves in the same words, and what the backend's word allows. */
+static const struct {
+	const char *node;
+	netdev_features_t feature;
+} features[] = {
+	{"feature-sg", NETIF_F_SG},
+	{"feature-gso-tcpv4", NETIF_F_TSO},
+	{"feature-gso-tcpv6", NETIF_F_TSO6},
+	{"feature-ipv6-csum-offload", NETIF_F_IPV6_CSUM},
+};
+
 int dnet_write_features(struct domus_front *front, struct xenbus_transaction tx)
 {
-	static const char *const features[] = {"request-rx-copy",   "feature-rx-notify",
-					       "feature-sg",	    "feature-gso-tcpv4",
-					       "feature-gso-tcpv6", "feature-ipv6-csum-offload"};
+	const struct dnet_control *control = &to_dnet(front)->control;
+	const char *node = front->xb->nodename;
 	unsigned int i;
-	int err = 0;
+	int err;
 
+	err = xenbus_write(tx, node, "request-rx-copy", "1");
+	err = err ?: xenbus_write(tx, node, "feature-rx-notify", "1");
 	for (i = 0; !err && i < ARRAY_SIZE(features); i++)
-		err = xenbus_write(tx, front->xb->nodename, features[i], "1");
-	return err;
+		err = xenbus_write(tx, node, features[i].node, "1");
+	if (err || !control->irq)
+		return err;
+	err = xenbus_printf(tx, node, "ctrl-ring-ref", "%u", control->refs[0]);
+	return err ?: xenbus_printf(tx, node, "event-channel-ctrl", "%u", control->port);
 }
 
 static netdev_features_t read_offers(const char *backend)
 {
-	static const struct {
-		const char *node;
-		netdev_features_t feature;
-	} offers[] = {
-		{"feature-sg", NETIF_F_SG},
-		{"feature-ipv6-csum-offload", NETIF_F_IPV6_CSUM},
-		{"feature-gso-tcpv4", NETIF_F_TSO},
-		{"feature-gso-tcpv6", NETIF_F_TSO6},
-	};
 	netdev_features_t all = 0;
 	unsigned int i;
 
-	for (i = 0; i < ARRAY_SIZE(offers); i++) {
-		if (xenbus_read_unsigned(backend, offers[i].node, 0))
-			all |= offers[i].feature;
+	for (i = 0; i < ARRAY_SIZE(features); i++) {
+		if (xenbus_read_unsigned(backend, features[i].node, 0))
+			all |= features[i].feature;
 	}
 	if (!xenbus_read_unsigned(backend, "feature-no-csum-offload", 0))
 		all |= NETIF_F_IP_CSUM;
@@ -129,20 +164,21 @@ int dnet_make_rings(struct domus_front *front)
 	unsigned int i;
 	int err;
 
-	if (!xenbus_read_unsigned(front->xb->otherend, "feature-rx-copy", 0)) {
-		dev_err(&front->xb->dev,
-			"the backend wants to exchange pages, which nobody does any more\n");
+	/* Once backends exchanged pages instead. */
+	if (!xenbus_read_unsigned(front->xb->otherend, "feature-rx-copy", 0))
 		return -EOPNOTSUPP;
-	}
 	dev->offers = read_offers(front->xb->otherend);
 	rtnl_lock();
 	err = netif_set_real_num_queues(ndev, front->nr_queues, front->nr_queues);
 	for (i = 0; !err && i < front->nr_queues; i++)
 		err = start_queue(&dev->queue[i]);
 	if (!err)
+		err = dnet_control_start(dev);
+	if (!err)
 		dev->nr_queues = front->nr_queues;
-	if (!err && ndev->mtu > ETH_DATA_LEN && !(dev->offers & NETIF_F_SG))
-		dev_set_mtu(ndev, ETH_DATA_LEN);
+	ndev->max_mtu = dev->offers & NETIF_F_SG ? DNET_MAX_MTU : ETH_DATA_LEN;
+	if (!err && ndev->mtu > ndev->max_mtu)
+		dev_set_mtu(ndev, ndev->max_mtu);
 	if (!err && ndev->reg_state == NETREG_REGISTERED)
 		netdev_update_features(ndev);
 	if (!err && netif_running(ndev))
@@ -165,6 +201,7 @@ void dnet_disconnect(struct domus_front *front)
 	if (netif_running(dev->ndev))
 		dnet_disable(dev);
 	dev->nr_queues = 0;
+	dnet_control_stop(dev);
 	for (i = 0; i < front->max_queues; i++)
 		stop_queue(&dev->queue[i]);
 	rtnl_unlock();

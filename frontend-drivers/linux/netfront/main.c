@@ -22,8 +22,6 @@ static int connected(struct domus_front *front)
 			return err;
 		dev_info(&front->xb->dev, "%s: %u queue(s), features %pNF\n", dev->ndev->name,
 			 front->nr_queues, &dev->ndev->features);
-	} else {
-		dev->queue[0].stats.reconnects++;
 	}
 	rtnl_lock();
 	netif_carrier_on(dev->ndev);
@@ -63,6 +61,7 @@ static void remove(struct xenbus_device *xb)
 	if (ndev->reg_state == NETREG_REGISTERED)
 		unregister_netdev(ndev);
 	domus_end(front);
+	dnet_release(to_dnet(front));
 	free_netdev(ndev);
 }
 
@@ -81,4 +80,3 @@ module_driver(dnet_driver, xenbus_register_frontend, xenbus_unregister_driver);
 MODULE_DESCRIPTION("Network cards of a Xen or Domus guest");
 MODULE_LICENSE("GPL");
 MODULE_ALIAS("xen:vif");
-MODULE_ALIAS("domus-netfront");

@@ -2,39 +2,21 @@
 /*
  * Packets to the backend. Everything runs under the network layer's lock of the transmit queue: it
  * is held when dnet_transmit is called, and NAPI's poll takes it to look for answers.
+ *
+ * Each id has a page of its own that stays granted, and a packet is copied there: no grant is given
+ * or taken while packets flow, and the packet itself is done with at once.
  */
 #include <linux/nospec.h>
 
 #include "netfront.h"
 
-/* A packet being put into the ring. */
-struct writer {
-	struct dnet_queue *queue;
-	struct sk_buff *skb;
-	struct xen_netif_tx_request *first, *last;
-};
-
-static struct xen_netif_tx_request *next_request(struct writer *w)
-{
-	struct dnet_queue *queue = w->queue;
-	struct xen_netif_tx_request *request =
-		RING_GET_REQUEST(&queue->tx, queue->tx.req_prod_pvt++);
-	unsigned int id = queue->free[--queue->nr_free];
-
-	*request = (struct xen_netif_tx_request){.id = id};
-	queue->piece[id] = (struct dnet_piece){.busy = true};
-	if (w->last)
-		w->last->flags |= XEN_NETTXF_more_data;
-	w->last = request;
-	return request;
-}
+/* Before a packet: a backend may put a header of its own there, and send both in one piece. */
+#define HEADROOM 64
 
 /* Tells how to cut a large packet: stands right behind the first message. */
-static void put_gso(struct writer *w)
+static void put_gso(struct dnet_queue *queue, const struct skb_shared_info *info)
 {
-	struct dnet_queue *queue = w->queue;
 	struct xen_netif_extra_info *extra;
-	const struct skb_shared_info *info = skb_shinfo(w->skb);
 
 	extra = (struct xen_netif_extra_info *)RING_GET_REQUEST(&queue->tx,
 								queue->tx.req_prod_pvt++);
@@ -42,138 +24,46 @@ static void put_gso(struct writer *w)
 	extra->u.gso.size = info->gso_size;
 	extra->u.gso.type = info->gso_type & SKB_GSO_TCPV6 ? XEN_NETIF_GSO_TYPE_TCPV6
 							   : XEN_NETIF_GSO_TYPE_TCPV4;
-	w->first->flags |= XEN_NETTXF_extra_info;
-	queue->stats.tx_gso++;
 }
 
-static u16 checksum_flags(const struct sk_buff *skb)
+/* The first message carries the length of the packet, and what there is to say of it. */
+static u16 first_flags(const struct sk_buff *skb)
 {
+	u16 flags = skb_is_gso(skb) ? XEN_NETTXF_extra_info : 0;
+
 	if (skb->ip_summed == CHECKSUM_PARTIAL)
-		return XEN_NETTXF_csum_blank | XEN_NETTXF_data_validated;
-	return skb->ip_summed == CHECKSUM_UNNECESSARY ? XEN_NETTXF_data_validated : 0;
+		return flags | XEN_NETTXF_csum_blank | XEN_NETTXF_data_validated;
+	return skb->ip_summed == CHECKSUM_UNNECESSARY ? flags | XEN_NETTXF_data_validated : flags;
 }
 
-static void put_piece(struct writer *w, struct page *page, unsigned int offset, unsigned int length)
+static void put(struct dnet_queue *queue, const struct sk_buff *skb)
 {
-	struct xen_netif_tx_request *request = next_request(w);
-	struct dnet_piece *piece = &w->queue->piece[request->id];
+	unsigned int done = 0, offset = HEADROOM, length, id;
+	struct xen_netif_tx_request *request;
 
-	piece->skb = skb_get(w->skb);
-	piece->buffer.page = page;
-	piece->buffer.ref = gnttab_claim_grant_reference(&w->queue->grants);
-	gnttab_grant_foreign_access_ref(piece->buffer.ref, w->queue->dev->front.xb->otherend_id,
-					xen_page_to_gfn(page), GTF_readonly);
-	request->gref = piece->buffer.ref;
-	request->offset = offset;
-	request->size = length;
-	if (!w->first) {
-		/* The first message carries the length of the packet. */
-		w->first = request;
-		request->size = w->skb->len;
-		request->flags = checksum_flags(w->skb);
-		if (skb_is_gso(w->skb))
-			put_gso(w);
+	for (; done < skb->len; done += length, offset = 0) {
+		id = queue->free[--queue->nr_free];
+		queue->busy[id] = true;
+		length = min_t(unsigned int, skb->len - done, PAGE_SIZE - offset);
+		skb_copy_bits(skb, done, page_address(queue->tx_pages[id].page) + offset, length);
+		request = RING_GET_REQUEST(&queue->tx, queue->tx.req_prod_pvt++);
+		*request = (struct xen_netif_tx_request){
+			.gref = queue->tx_pages[id].ref,
+			.offset = offset,
+			.flags = (done ? 0 : first_flags(skb)) |
+				 (done + length < skb->len ? XEN_NETTXF_more_data : 0),
+			.id = id,
+			.size = done ? length : skb->len,
+		};
+		if (!done && skb_is_gso(skb))
+			put_gso(queue, skb_shinfo(skb));
 	}
 }
 
-/* A run of bytes, page by page. */
-static void put_range(struct writer *w, struct page *page, unsigned int offset, unsigned int length)
-{
-	page += offset / PAGE_SIZE;
-	offset = offset_in_page(offset);
-	while (length) {
-		unsigned int part = min_t(unsigned int, length, PAGE_SIZE - offset);
-
-		put_piece(w, page++, offset, part);
-		length -= part;
-		offset = 0;
-	}
-}
-
-static void put_packet(struct writer *w)
-{
-	const struct skb_shared_info *info = skb_shinfo(w->skb);
-	unsigned int i;
-
-	put_range(w, virt_to_page(w->skb->data), offset_in_page(w->skb->data), skb_headlen(w->skb));
-	for (i = 0; i < info->nr_frags; i++) {
-		const skb_frag_t *frag = &info->frags[i];
-
-		put_range(w, skb_frag_page(frag), skb_frag_off(frag), skb_frag_size(frag));
-	}
-}
-
-/* Into the part of a small page that belongs to the slot. */
-static void put_small(struct writer *w)
-{
-	struct xen_netif_tx_request *request = next_request(w);
-	unsigned int offset = request->id * DNET_SMALL;
-	const struct domus_buffer *buffer = &w->queue->small[offset / PAGE_SIZE];
-
-	request->gref = buffer->ref;
-	request->offset = offset_in_page(offset);
-	request->size = w->skb->len;
-	request->flags = checksum_flags(w->skb);
-	skb_copy_bits(w->skb, 0, page_address(buffer->page) + request->offset, w->skb->len);
-	w->queue->stats.tx_copied++;
-}
-
-static unsigned int pages_of(unsigned int offset, unsigned int length)
-{
-	return DIV_ROUND_UP(offset_in_page(offset) + length, PAGE_SIZE);
-}
-
-static unsigned int pieces_of(const struct sk_buff *skb)
-{
-	const struct skb_shared_info *info = skb_shinfo(skb);
-	unsigned int count = pages_of(offset_in_page(skb->data), skb_headlen(skb)), i;
-
-	for (i = 0; i < info->nr_frags; i++)
-		count += pages_of(skb_frag_off(&info->frags[i]), skb_frag_size(&info->frags[i]));
-	return count;
-}
-
-/* A free place in the ring has a free piece: only what tells about segmentation has none. */
+/* A free place in the ring has a free page: only what tells about segmentation has none. */
 static bool has_room(struct dnet_queue *queue)
 {
 	return RING_FREE_REQUESTS(&queue->tx) >= DNET_PACKET_SLOTS;
-}
-
-/* False if the backend holds on to the page: it is not used again before it lets go. */
-static bool forget_piece(struct dnet_queue *queue, unsigned int id)
-{
-	struct dnet_piece *piece = &queue->piece[id];
-	bool ended = true;
-
-	if (piece->skb) {
-		ended = gnttab_end_foreign_access_ref(piece->buffer.ref);
-		if (ended)
-			gnttab_release_grant_reference(&queue->grants, piece->buffer.ref);
-		else
-			domus_end_access(&piece->buffer);
-		dev_consume_skb_any(piece->skb);
-	}
-	piece->busy = false;
-	piece->skb = NULL;
-	queue->free[queue->nr_free++] = id;
-	return ended;
-}
-
-static bool put(struct dnet_queue *queue, struct sk_buff *skb)
-{
-	struct writer w = {.queue = queue, .skb = skb};
-
-	if (skb->len <= DNET_SMALL && !skb_is_gso(skb)) {
-		put_small(&w);
-		return true;
-	}
-	if (pieces_of(skb) > XEN_NETIF_NR_SLOTS_MIN) {
-		queue->stats.tx_linearized++;
-		if (skb_linearize(skb))
-			return false;
-	}
-	put_packet(&w);
-	return true;
 }
 
 netdev_tx_t dnet_transmit(struct sk_buff *skb, struct net_device *ndev)
@@ -182,26 +72,21 @@ netdev_tx_t dnet_transmit(struct sk_buff *skb, struct net_device *ndev)
 	unsigned int number = skb_get_queue_mapping(skb);
 	struct dnet_queue *queue = &dev->queue[number];
 	struct netdev_queue *lane = netdev_get_tx_queue(ndev, number);
-	unsigned int length = skb->len;
 	int notify = 0;
 
-	if (!queue->connected || queue->broken || length > XEN_NETIF_MAX_TX_SIZE ||
-	    !put(queue, skb)) {
-		queue->stats.tx_dropped++;
+	if (!queue->irq || queue->broken || skb->len > XEN_NETIF_MAX_TX_SIZE) {
+		dev_core_stats_tx_dropped_inc(ndev);
 	} else {
-		queue->stats.tx_packets++;
-		queue->stats.tx_bytes += length;
+		put(queue, skb);
+		dev_sw_netstats_tx_add(ndev, 1, skb->len);
 	}
-	if (queue->connected && !has_room(queue)) {
-		queue->stats.tx_full++;
+	if (queue->irq && !has_room(queue))
 		netif_tx_stop_queue(lane);
-	}
 	/* Also what earlier packets of a bundle left unannounced. */
-	if (queue->connected && (!netdev_xmit_more() || netif_xmit_stopped(lane)))
+	if (queue->irq && (!netdev_xmit_more() || netif_xmit_stopped(lane)))
 		RING_PUSH_REQUESTS_AND_CHECK_NOTIFY(&queue->tx, notify);
 	if (notify)
 		notify_remote_via_irq(queue->irq);
-	/* The pieces in the ring hold references of their own. */
 	dev_consume_skb_any(skb);
 	return NETDEV_TX_OK;
 }
@@ -226,12 +111,14 @@ static bool collect(struct dnet_queue *queue)
 			if (answer.id >= DNET_TX_SLOTS)
 				return false;
 			id = array_index_nospec(answer.id, DNET_TX_SLOTS);
-			if (!queue->piece[id].busy || !forget_piece(queue, id))
+			if (!queue->busy[id])
 				return false;
+			queue->busy[id] = false;
+			queue->free[queue->nr_free++] = id;
 		}
 		queue->tx.rsp_cons = cons;
-		/* Wake us when half of what is out has come back. */
-		queue->tx.sring->rsp_event = cons + 1 + (queue->tx.req_prod_pvt - cons) / 2;
+		/* Nobody waits for an answer but a full ring. */
+		queue->tx.sring->rsp_event = cons + DNET_TX_SLOTS / 2;
 		virt_mb(); /* the wish before the next look; pairs with the backend's push */
 	} while (cons != READ_ONCE(queue->tx.sring->rsp_prod));
 	return true;
@@ -251,36 +138,13 @@ bool dnet_tx_clean(struct dnet_queue *queue)
 	return good;
 }
 
-int dnet_tx_start(struct dnet_queue *queue)
-{
-	unsigned int i;
-	int err;
-
-	queue->nr_free = 0;
-	for (i = 0; i < DNET_TX_SLOTS; i++)
-		queue->free[queue->nr_free++] = DNET_TX_SLOTS - 1 - i;
-	for (i = 0; i < DNET_SMALL_PAGES; i++) {
-		err = domus_grant_new(&queue->dev->front, GFP_KERNEL, true, &queue->small[i]);
-		if (err)
-			return err;
-	}
-	return gnttab_alloc_grant_references(DNET_TX_SLOTS, &queue->grants);
-}
-
-/* Packets in flight are lost, as packets may be. */
-void dnet_tx_stop(struct dnet_queue *queue)
+void dnet_tx_start(struct dnet_queue *queue)
 {
 	unsigned int i;
 
 	for (i = 0; i < DNET_TX_SLOTS; i++) {
-		if (queue->piece[i].busy)
-			forget_piece(queue, i);
+		queue->free[i] = DNET_TX_SLOTS - 1 - i;
+		queue->busy[i] = false;
 	}
-	for (i = 0; i < DNET_SMALL_PAGES; i++) {
-		if (queue->small[i].page)
-			gnttab_end_foreign_access(queue->small[i].ref, queue->small[i].page);
-		queue->small[i].page = NULL;
-	}
-	gnttab_free_grant_references(queue->grants);
-	queue->grants = INVALID_GRANT_REF;
+	queue->nr_free = DNET_TX_SLOTS;
 }
