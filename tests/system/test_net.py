@@ -147,6 +147,22 @@ def test_our_frontend_believes_its_events(dom0):
 
 
 @only(tools="domus")
+def test_our_frontend_fills_no_full_ring(dom0):
+    """The daemon rests until the ring is full, and the card goes down and up, again and again: each time the network layer
+    may send once more."""
+    guest(dom0, "full", OURS)
+    neighbour = "arp -s 10.9.0.1 " + dom0.ok("cat /sys/class/net/xenbr0/address").strip()
+    dom0.ok("kill -STOP $(pidof domus-netd)")
+    dom0.in_guest("full", f"{neighbour}; ping -c 9 -i 0.1 -W 1 -s 50000 10.9.0.1 >/dev/null; for i in $(seq 30); do "
+                  f"ip link set eth0 down; ip link set eth0 up; {neighbour}; ping -c 1 -W 1 10.9.0.1 >/dev/null & sleep 0.2; done; wait; "
+                  "arp -d 10.9.0.1")
+    dom0.ok("kill -CONT $(pidof domus-netd)")
+    dom0.until("/usr/lib/domus/guest-run full 20 'ping -c 1 -W 5 10.9.0.1'", 60)
+    assert "ran away" not in dom0.ok("cat /var/log/domus/domus-netd.log")
+    destroy(dom0, "full")
+
+
+@only(tools="domus")
 def test_killed_during_a_transfer(dom0):
     killed_during_a_transfer(dom0, "")
 

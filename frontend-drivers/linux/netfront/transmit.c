@@ -60,10 +60,13 @@ static void put(struct dnet_queue *queue, const struct sk_buff *skb)
 	}
 }
 
-/* A free place in the ring has a free page: only what tells about segmentation has none. */
+/*
+ * A free place in the ring has a free page, as only what tells about segmentation needs none; unless
+ * the backend says of other places that they were that.
+ */
 static bool has_room(struct dnet_queue *queue)
 {
-	return RING_FREE_REQUESTS(&queue->tx) >= DNET_PACKET_SLOTS;
+	return min(RING_FREE_REQUESTS(&queue->tx), queue->nr_free) >= DNET_PACKET_SLOTS;
 }
 
 netdev_tx_t dnet_transmit(struct sk_buff *skb, struct net_device *ndev)
@@ -74,7 +77,8 @@ netdev_tx_t dnet_transmit(struct sk_buff *skb, struct net_device *ndev)
 	struct netdev_queue *lane = netdev_get_tx_queue(ndev, number);
 	int notify = 0;
 
-	if (!queue->irq || queue->broken || skb->len > XEN_NETIF_MAX_TX_SIZE) {
+	/* A card that was down and is up again has its lane open, whatever the ring has. */
+	if (!queue->irq || queue->broken || !has_room(queue) || skb->len > XEN_NETIF_MAX_TX_SIZE) {
 		dev_core_stats_tx_dropped_inc(ndev);
 	} else {
 		put(queue, skb);
