@@ -117,18 +117,29 @@ def test_linux_backend_is_taken_away_under_load(dom0):
 @long
 @only(tools="domus")
 def test_a_queue_for_each_cpu_under_load(dom0):
-    """Guests of two and four virtual CPUs write from all of them at once, on both backends."""
-    for round in range(4):
-        cpus, backend = (2, 4)[round % 2], (OUR_BACKEND, LINUX_BACKEND)[round // 2]
-        start(dom0, "many", vcpus=cpus, disk=[entry(dom0.disk("/tmp/fe-a.disk", 24), "xvda", backend)])
-        # Linux's offers as many queues as dom0 has processors.
-        queues = min(cpus, 4 if backend else int(dom0.ok("nproc")))
-        assert int(dom0.in_guest("many", "ls /sys/block/xvda/mq | wc -l")) == queues
-        dom0.in_guest("many", "dd if=/dev/urandom of=/tmp/p bs=1M count=4 2>/dev/null; for i in 0 1 2 3; do "
-                      "dd if=/tmp/p of=/dev/xvda bs=16k seek=$((i * 256)) conv=fsync,notrunc 2>/dev/null & done; wait", 120)
-        for i in range(4):
-            assert sum_of(dom0, "many", "/tmp/p", 0, 4) == dom0_sum(dom0, "/tmp/fe-a.disk", i * 4, 4)
-        destroy(dom0, "many")
+    """Guests of two and four virtual CPUs write and receive on all of them at once, on both backends. Linux's offer a queue for
+    each processor that dom0 has, if they are not told otherwise."""
+    limits = "for of in blk net; do echo {} >/sys/module/xen_${{of}}back/parameters/max_queues; done"
+    dom0.ok(limits.format(4))
+    dom0.ok("mkdir -p /tmp/web; dd if=/dev/urandom of=/tmp/web/p bs=1M count=4 2>/dev/null; httpd -p 81 -h /tmp/web")
+    for cpus in (2, 4):
+        for backend, card in (OUR_BACKEND, f"mac={MAC},bridge=xenbr0"), (LINUX_BACKEND, card_on_netback(dom0)):
+            start(dom0, "many", vcpus=cpus, disk=[entry(dom0.disk("/tmp/fe-a.disk", 24), "xvda", backend)], vif=[card])
+            up(dom0, "many")
+            queues = dom0.in_guest("many", "ls /sys/block/xvda/mq | wc -l; ls -d /sys/class/net/eth0/queues/tx-* | wc -l")
+            assert queues.split() == [str(cpus)] * 2, f"{backend}: {queues}"
+            use_all_queues(dom0, "many")
+            destroy(dom0, "many")
+    dom0.ok("kill $(pidof httpd); rm -rf /tmp/web; " + limits.format("$(nproc)"))
+
+
+def use_all_queues(dom0, name):
+    dom0.in_guest(name, "dd if=/dev/urandom of=/tmp/p bs=1M count=4 2>/dev/null; for i in 0 1 2 3; do "
+                  "dd if=/tmp/p of=/dev/xvda bs=16k seek=$((i * 256)) conv=fsync,notrunc 2>/dev/null & "
+                  "wget -q -O - http://10.9.0.1:81/p | sha256sum >/tmp/sum-$i & done; wait", 120)
+    for i in range(4):
+        assert sum_of(dom0, name, "/tmp/p", 0, 4) == dom0_sum(dom0, "/tmp/fe-a.disk", i * 4, 4)
+        assert dom0.in_guest(name, f"cat /tmp/sum-{i}").split()[0] == dom0_sum(dom0, "/tmp/web/p", 0, 4)
 
 
 @long
