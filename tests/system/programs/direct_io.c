@@ -13,19 +13,12 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
+#include "checks.h"
+
 enum { sector = 512, page = 4096, most_parts = 8, most_sectors = 48 };
 
-static void need(int good, const char* what) {
-    if (good)
-        return;
-    perror(what);
-    exit(1);
-}
-
-static uint64_t state = 88172645463325252u;
 static uint64_t below(uint64_t limit) {
-    state ^= state << 13, state ^= state >> 7, state ^= state << 17;
-    return state % limit;
+    return number() % limit;
 }
 
 static unsigned char* room(size_t bytes) {

@@ -18,20 +18,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "checks.h"
+
 enum { page = 4096 };
-
-static void need(int good, const char* what) {
-    if (good)
-        return;
-    perror(what);
-    exit(1);
-}
-
-static uint64_t state = 88172645463325252u;
-static uint64_t number(void) {
-    state ^= state << 13, state ^= state >> 7, state ^= state << 17;
-    return state;
-}
 
 static char* map(size_t pages) {
     char* p = mmap(NULL, pages * page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
